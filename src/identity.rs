@@ -1,0 +1,54 @@
+//! Who is calling, as the token says.
+
+use http::HeaderValue;
+use serde_json::Value;
+
+/// The verified (issuer, id) and the claims that somebody asked for.
+///
+/// Only `identify` builds one from a token; it is kept in the cache of verified tokens, so
+/// everything here has been checked once and costs a request nothing but a clone.
+#[derive(Debug)]
+pub struct Identity {
+    /// The configured name of the issuer.
+    pub issuer: std::sync::Arc<str>,
+    /// The user's id within the issuer: not empty, not padded, no control characters.
+    pub id: Box<str>,
+    /// The values of the claims that are used, by [`Slot`].
+    pub kept: Box<[Option<Value>]>,
+    /// The identity headers' values, in the order of the configuration; `None` where the
+    /// token has no such claim.
+    pub headers: Box<[Option<HeaderValue>]>,
+}
+
+/// The place of a claim among those that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot(pub(crate) usize);
+
+impl Identity {
+    /// The value of a kept claim.
+    pub fn claim(&self, slot: Slot) -> Option<&Value> {
+        self.kept.get(slot.0).and_then(Option::as_ref)
+    }
+}
+
+/// The claims that headers, rules and endpoints use, by name; each has a [`Slot`].
+///
+/// Collected once at start, so that a verified token keeps nothing that nobody reads.
+#[derive(Clone, Debug, Default)]
+pub struct Kept(Vec<String>);
+
+impl Kept {
+    /// The slot of `name`, which is a name in an issuer's `claims` or a claim itself.
+    pub fn slot(&mut self, name: &str) -> Slot {
+        if let Some(place) = self.0.iter().position(|known| known == name) {
+            return Slot(place);
+        }
+        self.0.push(name.to_owned());
+        Slot(self.0.len() - 1)
+    }
+
+    /// All names, by slot.
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+}
