@@ -18,8 +18,16 @@ impl Clock {
     /// Whole seconds since 1970-01-01 UTC; negative before. Never panics on an odd clock.
     pub fn now(&self) -> i64 {
         match self {
-            Self::System => system_now(),
+            Self::System => system_millis().div_euclid(1000),
             Self::Manual(clock) => clock.0.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Milliseconds since 1970-01-01 UTC, for logs.
+    pub fn now_millis(&self) -> i64 {
+        match self {
+            Self::System => system_millis(),
+            Self::Manual(clock) => clock.0.load(Ordering::SeqCst).saturating_mul(1000),
         }
     }
 }
@@ -49,9 +57,10 @@ impl ManualClock {
     clippy::disallowed_methods,
     reason = "the one place that reads the wall clock"
 )]
-fn system_now() -> i64 {
+fn system_millis() -> i64 {
+    let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis());
     match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |s| -s),
+        Ok(since) => millis(since).unwrap_or(i64::MAX),
+        Err(before) => millis(before.duration()).map_or(i64::MIN, |millis| -millis),
     }
 }

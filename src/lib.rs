@@ -1,9 +1,49 @@
 //! usher stands between the street and an app: it checks each caller's ticket (a bearer
 //! token), and announces them to the app in headers the app can trust.
+//!
+//! # The map
+//!
+//! A request walks a straight line, which [`sidecar`] spells out:
+//!
+//! ```text
+//! listener ─▶ edge ─▶ route ─▶ gate ─▶ endpoint or upstream ─▶ respond ─▶ telemetry
+//! ```
+//!
+//! | layer | modules |
+//! |---|---|
+//! | words | [`secret`], [`clock`], [`denial`], [`head`], [`headers`], [`identity`], [`drain`], [`activity`] |
+//! | settings | [`config`] |
+//! | abilities | [`identify`], [`route`], [`edge`], [`telemetry`] |
+//! | decision | [`gate`] |
+//! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`cors`] |
+//! | the line | [`sidecar`] |
+//! | outside | [`listener`], [`admin`], [`cli`] |
+//!
+//! [`bind`] makes all of it from a configuration.
 #![forbid(unsafe_code)]
 
+pub mod activity;
+pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod cors;
 pub mod denial;
+pub mod drain;
+pub mod edge;
+pub mod endpoint;
+pub mod gate;
+pub mod head;
+pub mod headers;
+pub mod identify;
 pub mod identity;
+pub mod listener;
+pub mod respond;
+pub mod route;
+mod run;
 pub mod secret;
+pub mod sidecar;
+pub mod telemetry;
+pub mod upstream;
+
+pub use run::{Bound, Ended, Options, StartError, bind};

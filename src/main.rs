@@ -1,4 +1,15 @@
-//! The command line.
+//! The command line: arguments → command → exit code.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use usher::cli::Cli;
+
+/// The allocator, chosen by measurement (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

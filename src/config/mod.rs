@@ -175,16 +175,7 @@ pub struct Fetch {
 
 /// A signature algorithm that usher accepts (RFC 7518 §3.1, RFC 8037 §3.1).
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    serde::Deserialize,
-    schemars::JsonSchema,
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize, schemars::JsonSchema,
 )]
 #[expect(missing_docs, reason = "the names are the RFC's")]
 pub enum Algorithm {

@@ -1,0 +1,183 @@
+//! `/livez`, `/readyz` and `/metrics`, on a listener of their own; read only.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::identify::Identify;
+use crate::telemetry::Telemetry;
+
+/// Connections to the admin listener at once; probes and scrapers need a handful.
+const MAX_CONNECTIONS: usize = 64;
+const HEADER_READ: Duration = Duration::from_secs(5);
+
+/// Tells whether usher should get traffic.
+#[derive(Debug)]
+pub struct Readiness {
+    identify: Arc<Identify>,
+    draining: AtomicBool,
+}
+
+impl Readiness {
+    /// Ready once the required issuers have keys.
+    pub fn new(identify: Arc<Identify>) -> Self {
+        Self {
+            identify,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on unready.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether usher is ready, and the report that says why.
+    pub fn report(&self) -> (bool, Value) {
+        let draining = self.draining.load(Ordering::SeqCst);
+        let issuers = self.identify.ready();
+        let waiting = issuers.iter().any(|issuer| issuer.required && !issuer.has_keys);
+        let degraded: Vec<_> = issuers
+            .iter()
+            .filter_map(|issuer| {
+                let error = issuer.last_error.as_ref()?;
+                Some(json!({ "issuer": issuer.name, "error": error, "keys_age_seconds": issuer.age }))
+            })
+            .collect();
+        let missing: Vec<_> = issuers
+            .iter()
+            .filter(|issuer| !issuer.has_keys)
+            .map(|issuer| &issuer.name)
+            .collect();
+        let ready = !draining && !waiting;
+        let report = json!({
+            "ready": ready,
+            "draining": draining,
+            "issuers_without_keys": missing,
+            "degraded": degraded,
+        });
+        (ready, report)
+    }
+}
+
+/// The admin listener.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+    readiness: Arc<Readiness>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Admin {
+    /// Serves on a bound listener.
+    pub fn new(listener: TcpListener, readiness: Arc<Readiness>, telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            listener,
+            readiness,
+            telemetry,
+        }
+    }
+
+    /// The real address.
+    ///
+    /// # Errors
+    /// When the operating system cannot tell.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until dropped.
+    pub async fn run(self) {
+        let permits = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+        let (readiness, telemetry) = (self.readiness, self.telemetry);
+        loop {
+            let Ok(permit) = permits.clone().acquire_owned().await else {
+                return;
+            };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Whatever it is, the next attempt must not come at once.
+                    tracing::warn!(%error, "admin listener cannot accept");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+            };
+            let (readiness, telemetry) = (readiness.clone(), telemetry.clone());
+            tokio::spawn(async move {
+                let service = hyper::service::service_fn(move |request| {
+                    let response = answer(&request, &readiness, &telemetry);
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                let served = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_READ)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+                if let Err(error) = served {
+                    tracing::debug!(%error, "admin connection ended");
+                }
+                drop(permit);
+            });
+        }
+    }
+}
+
+fn answer(
+    request: &Request<Incoming>,
+    readiness: &Readiness,
+    telemetry: &Telemetry,
+) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "read only\n".to_owned(),
+        );
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/livez" => text(StatusCode::OK, "text/plain", "live\n".to_owned()),
+        "/readyz" => {
+            let (ready, report) = readiness.report();
+            let status = if ready {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            };
+            text(status, "application/json", format!("{report}\n"))
+        }
+        "/metrics" => text(
+            StatusCode::OK,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            telemetry.exposition(),
+        ),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "try /livez, /readyz or /metrics\n".to_owned(),
+        ),
+    }
+}
+
+fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,93 @@
+//! How usher ends: everybody is told, everybody finishes, and nobody is waited for without end.
+
+use std::convert::Infallible;
+
+use tokio::sync::{mpsc, watch};
+
+/// What everybody is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    Draining,
+}
+
+/// The side that ends things.
+#[derive(Debug)]
+pub struct Drain {
+    phase: watch::Sender<Phase>,
+    guard: Guard,
+    finished: mpsc::Receiver<Infallible>,
+}
+
+/// Held by what should finish first: a connection, a tunnel.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    phase: watch::Receiver<Phase>,
+    _alive: mpsc::Sender<Infallible>,
+}
+
+impl Drain {
+    /// Nobody holds a guard yet.
+    pub fn new() -> Self {
+        let (sender, phase) = watch::channel(Phase::Running);
+        let (alive, finished) = mpsc::channel(1);
+        Self {
+            phase: sender,
+            guard: Guard { phase, _alive: alive },
+            finished,
+        }
+    }
+
+    /// A guard for one more piece of work.
+    pub fn guard(&self) -> Guard {
+        self.guard.clone()
+    }
+
+    /// Tells everybody to finish, and waits until the last guard is gone.
+    pub async fn finish(self) {
+        let Self {
+            phase,
+            guard,
+            mut finished,
+        } = self;
+        phase.send_replace(Phase::Draining);
+        drop(guard);
+        finished.recv().await;
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Guard {
+    /// Resolves when it is time to finish.
+    pub async fn draining(&mut self) {
+        // An error means that the other side is gone, which is an end as well.
+        let _ = self.phase.wait_for(|phase| *phase == Phase::Draining).await;
+    }
+
+    /// Whether it is time to finish.
+    pub fn is_draining(&self) -> bool {
+        *self.phase.borrow() == Phase::Draining
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_waits_for_the_last_guard() {
+        let drain = Drain::new();
+        let mut guard = drain.guard();
+        assert!(!guard.is_draining());
+        let end = tokio::spawn(drain.finish());
+        guard.draining().await;
+        assert!(!end.is_finished());
+        drop(guard);
+        end.await.unwrap();
+    }
+}

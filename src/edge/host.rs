@@ -1,0 +1,120 @@
+//! One canonical host, or none.
+
+use std::borrow::Cow;
+
+use http::request::Parts;
+use http::{HeaderValue, header};
+
+use crate::denial::{Denial, Reason};
+use crate::headers;
+
+/// The host that a request is for: lower case, without port and trailing dot.
+///
+/// # Errors
+/// `BadHost` unless there is exactly one well-formed `Host` (RFC 9112 §3.2), equal to the
+/// target's authority where the target has one.
+pub(super) fn canonical(parts: &Parts) -> Result<Cow<'_, str>, Denial> {
+    let value = headers::single(&parts.headers, &header::HOST)
+        .map_err(|_| refused("Host is repeated"))?
+        .ok_or_else(|| refused("Host is missing"))?;
+    let host = read(value)?;
+    if let Some(authority) = parts.uri.authority() {
+        if !value
+            .as_bytes()
+            .eq_ignore_ascii_case(authority.as_str().as_bytes())
+        {
+            return Err(refused("the target names another authority than Host"));
+        }
+    }
+    Ok(host)
+}
+
+fn read(value: &HeaderValue) -> Result<Cow<'_, str>, Denial> {
+    let text = value.to_str().map_err(|_| refused("Host is not ASCII"))?;
+    let (name, port) = split_port(text)?;
+    if !port.is_empty() && port.parse::<u16>().is_err() {
+        return Err(refused("Host has no valid port"));
+    }
+    if name.starts_with('[') {
+        let inner = name.trim_start_matches('[').trim_end_matches(']');
+        inner
+            .parse::<std::net::Ipv6Addr>()
+            .map_err(|_| refused("Host is not an IPv6 address"))?;
+    } else if name.is_empty() || !name.bytes().all(is_name_byte) {
+        return Err(refused("Host is not a name"));
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    Ok(match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(name.to_ascii_lowercase()),
+        false => Cow::Borrowed(name),
+    })
+}
+
+fn split_port(text: &str) -> Result<(&str, &str), Denial> {
+    let after_literal = text.rfind(']').map_or(0, |end| end + 1);
+    match text[after_literal..].find(':') {
+        Some(colon) => Ok((&text[..after_literal + colon], &text[after_literal + colon + 1..])),
+        None if after_literal == 0 || after_literal == text.len() => Ok((text, "")),
+        None => Err(refused("Host has characters after an address")),
+    }
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+fn refused(detail: &'static str) -> Denial {
+    Denial::new(Reason::BadHost, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(target: &str, hosts: &[&str]) -> Option<String> {
+        let mut request = http::Request::builder().uri(target);
+        for host in hosts {
+            request = request.header(header::HOST, HeaderValue::from_bytes(host.as_bytes()).unwrap());
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        canonical(&parts).ok().map(Cow::into_owned)
+    }
+
+    #[test]
+    fn one_spelling_for_one_host() {
+        for spelling in [
+            "admin.example",
+            "ADMIN.example",
+            "admin.example.",
+            "admin.example:443",
+            "Admin.Example.:80",
+        ] {
+            assert_eq!(
+                host("/", &[spelling]).as_deref(),
+                Some("admin.example"),
+                "{spelling}"
+            );
+        }
+        assert_eq!(host("/", &["[::1]:80"]).as_deref(), Some("[::1]"));
+        assert_eq!(host("/", &["127.0.0.1"]).as_deref(), Some("127.0.0.1"));
+    }
+
+    #[test]
+    fn odd_hosts_are_refused() {
+        for odd in [
+            "", "a, b", "a b", "u@a", "a:99999", "a:b", "a:1:2", "[::1", "[::1]x", "[zz]", "a/b", "é", ":80",
+            "a;b", "a?b",
+        ] {
+            assert_eq!(host("/", &[odd]), None, "{odd}");
+        }
+        assert_eq!(host("/", &[]), None);
+        assert_eq!(host("/", &["a", "a"]), None);
+    }
+
+    #[test]
+    fn the_target_cannot_name_another_host() {
+        assert_eq!(host("http://a/x", &["a"]).as_deref(), Some("a"));
+        assert_eq!(host("http://evil/x", &["a"]), None);
+        assert_eq!(host("http://u@a/x", &["a"]), None);
+    }
+}

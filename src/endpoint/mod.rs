@@ -1,0 +1,99 @@
+//! usher's own answers, one file each. They speak the contracts of the services that clients
+//! were written for, so each says a denial in its own words.
+
+mod verify;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::config;
+use crate::denial::{Denial, Reason};
+use crate::head::RequestHead;
+use crate::identify::Identify;
+use crate::identity::Kept;
+use crate::respond::{self, Body};
+use crate::route::Target;
+
+use verify::Verify;
+
+/// The endpoints that the configuration names.
+#[derive(Debug)]
+pub struct Endpoints {
+    verify: Option<Verify>,
+}
+
+/// An answer, and why it is a denial if it is one.
+#[derive(Debug)]
+pub struct Answer {
+    /// What the client gets.
+    pub response: Response<Body>,
+    /// What the log and the metrics get.
+    pub denial: Option<Denial>,
+}
+
+impl Endpoints {
+    /// Which claims the endpoints will read.
+    pub fn claims(settings: &config::Endpoints, kept: &mut Kept) -> Option<verify::Claims> {
+        settings
+            .verify
+            .as_ref()
+            .map(|verify| verify::Claims::new(verify, kept))
+    }
+
+    /// The endpoints, asking `identify`.
+    pub fn new(claims: Option<verify::Claims>, identify: &Arc<Identify>) -> Self {
+        Self {
+            verify: claims.map(|claims| Verify::new(claims, identify.clone())),
+        }
+    }
+
+    /// Answers a request whose route leads here.
+    pub async fn answer(&self, target: Target, head: &RequestHead<'_>) -> Answer {
+        match (target, &self.verify) {
+            (Target::Verify, Some(verify)) => verify.answer(head).await,
+            _ => Answer::denied(Denial::new(Reason::NotFound, "no such endpoint")),
+        }
+    }
+}
+
+impl Answer {
+    fn good(body: String) -> Self {
+        let mut response = respond::json(StatusCode::OK, body);
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Self {
+            response,
+            denial: None,
+        }
+    }
+
+    fn denied(denial: Denial) -> Self {
+        Self {
+            response: respond::denial(&denial),
+            denial: Some(denial),
+        }
+    }
+
+    /// A denial with the contract's status and body.
+    fn refused(status: StatusCode, body: &'static str, denial: Denial) -> Self {
+        let mut response = respond::json(status, body);
+        respond::explain(&denial, response.headers_mut());
+        Self {
+            response,
+            denial: Some(denial),
+        }
+    }
+
+    /// Another method than the contract's.
+    fn wrong_method(allowed: &'static str) -> Self {
+        let mut answer = Self::denied(Denial::new(
+            Reason::MethodRefused,
+            "the endpoint has another method",
+        ));
+        let headers = answer.response.headers_mut();
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        answer
+    }
+}

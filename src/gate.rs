@@ -1,0 +1,170 @@
+//! The decision point: who is this, and may they pass?
+//!
+//! Only this module can build an [`Admission`], and `upstream::send` takes one by value.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::config::Access;
+use crate::denial::{Denial, Reason};
+use crate::head::RequestHead;
+use crate::identify::{Identify, Verified};
+use crate::identity::Identity;
+use crate::route::{Cors, Require, Route};
+
+/// The gate's yes: somebody, or nobody in particular.
+#[derive(Debug)]
+pub struct Admission {
+    verified: Option<Arc<Verified>>,
+}
+
+impl Admission {
+    /// Who was admitted; `None` on public routes and for callers without a token.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.verified.as_deref().map(|verified| &verified.identity)
+    }
+
+    /// The verified token, for the record.
+    pub fn verified(&self) -> Option<&Arc<Verified>> {
+        self.verified.as_ref()
+    }
+
+    fn nobody() -> Self {
+        Self { verified: None }
+    }
+}
+
+/// What the gate asks.
+#[derive(Debug)]
+pub struct Gate {
+    identify: Arc<Identify>,
+}
+
+impl Gate {
+    /// A gate that asks `identify`.
+    pub fn new(identify: Arc<Identify>) -> Self {
+        Self { identify }
+    }
+
+    /// Decides about a request. The order is part of the promise: what the route asks, who it
+    /// is, what they may.
+    ///
+    /// # Errors
+    /// Every denial whose fault is the caller's token or our ability to check it.
+    pub async fn admit(&self, head: &RequestHead<'_>, route: &Route) -> Result<Admission, Denial> {
+        if route.access == Access::Public || passes_as_preflight(head, route) {
+            return Ok(Admission::nobody());
+        }
+        let Some(bearer) = self.identify.sources().find(head)? else {
+            return match route.access {
+                Access::Optional => Ok(Admission::nobody()),
+                _ => Err(Denial::new(
+                    Reason::TokenMissing,
+                    "no token in any of `tokens.from`",
+                )),
+            };
+        };
+        let verified = self.identify.identify(bearer.token()).await?;
+        allow(&route.require, &verified.identity)?;
+        Ok(Admission {
+            verified: Some(verified),
+        })
+    }
+}
+
+/// A browser cannot send a token with a preflight, so where the app answers preflights they
+/// pass as nobody's.
+fn passes_as_preflight(head: &RequestHead<'_>, route: &Route) -> bool {
+    route.cors == Cors::Pass && head.is_preflight()
+}
+
+/// Whether an identity has what the route requires.
+fn allow(require: &Require, identity: &Identity) -> Result<(), Denial> {
+    if let Some((slot, roles)) = &require.roles {
+        let has = |role: &String| identity.claim(*slot).is_some_and(|value| is_member(value, role));
+        if !roles.iter().any(has) {
+            return Err(lacks("none of the roles"));
+        }
+    }
+    if let Some((slot, scopes)) = &require.scopes {
+        let has = |scope: &String| identity.claim(*slot).is_some_and(|value| has_scope(value, scope));
+        if !scopes.iter().all(has) {
+            return Err(lacks("not all of the scopes"));
+        }
+    }
+    for (slot, values) in &require.claims {
+        let has = |wanted: &Value| {
+            identity
+                .claim(*slot)
+                .is_some_and(|value| equals_or_holds(value, wanted))
+        };
+        if !values.iter().any(has) {
+            return Err(lacks("none of the values of a claim"));
+        }
+    }
+    Ok(())
+}
+
+fn lacks(detail: &'static str) -> Denial {
+    Denial::new(Reason::InsufficientScope, detail)
+}
+
+/// A role is a member of an array, or the one string.
+fn is_member(value: &Value, role: &str) -> bool {
+    match value {
+        Value::String(only) => only == role,
+        Value::Array(members) => members.iter().any(|member| member == role),
+        _ => false,
+    }
+}
+
+/// A scope is a word of a string (RFC 8693 §4.2), or a member of an array.
+fn has_scope(value: &Value, scope: &str) -> bool {
+    match value {
+        Value::String(words) => words.split(' ').any(|word| word == scope),
+        other => is_member(other, scope),
+    }
+}
+
+fn equals_or_holds(value: &Value, wanted: &Value) -> bool {
+    value == wanted || value.as_array().is_some_and(|members| members.contains(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn membership_is_exact() {
+        assert!(is_member(&json!(["user", "admin"]), "admin"));
+        assert!(is_member(&json!("admin"), "admin"));
+        for value in [
+            json!(["admin-readonly"]),
+            json!("user,admin"),
+            json!(["user,admin"]),
+            json!({"admin": true}),
+            json!(null),
+        ] {
+            assert!(!is_member(&value, "admin"), "{value}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_words_or_members() {
+        assert!(has_scope(&json!("read write"), "write"));
+        assert!(has_scope(&json!(["read", "write"]), "write"));
+        assert!(!has_scope(&json!("read writer"), "write"));
+        assert!(!has_scope(&json!(["read write"]), "write"));
+    }
+
+    #[test]
+    fn claims_equal_or_hold_the_value() {
+        assert!(equals_or_holds(&json!(7), &json!(7)));
+        assert!(equals_or_holds(&json!([7, "x"]), &json!("x")));
+        assert!(!equals_or_holds(&json!("7"), &json!(7)));
+        assert!(!equals_or_holds(&json!(true), &json!("true")));
+    }
+}

@@ -1,0 +1,350 @@
+//! Header names and the pure rules about them: which ones a client may not send, which ones
+//! stop here, and which ones an app reads as the same.
+
+use std::collections::HashMap;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::config::IdentityHeader;
+
+/// Names that other proxies and earlier setups use to say who is calling.
+///
+/// An app behind usher may still read one of them, so a client must not be able to send it,
+/// whether or not it is configured here.
+const PRESET_NAMES: &[&str] = &[
+    "x-user-id",
+    "x-user-email",
+    "x-user-name",
+    "x-user-provisioned",
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-forwarded-preferred-username",
+    "x-forwarded-access-token",
+    "x-auth-request-user",
+    "x-auth-request-email",
+    "x-auth-request-groups",
+    "x-auth-request-preferred-username",
+    "x-auth-request-access-token",
+    "x-authentik-username",
+    "x-authentik-email",
+    "x-authentik-name",
+    "x-authentik-groups",
+    "x-authentik-uid",
+    "x-pomerium-jwt-assertion",
+    "x-pomerium-claim-email",
+    "x-remote-user",
+    "x-webauth-user",
+    "remote-user",
+    "remote-email",
+    "remote-name",
+    "remote-groups",
+    "x-forwarded-client-cert",
+    "x-forwarded-tls-client-cert",
+    "x-forwarded-tls-client-cert-info",
+    "x-ssl-client-cert",
+    "x-ssl-client-dn",
+    "x-ssl-client-s-dn",
+    "x-ssl-client-verify",
+    "ssl-client-cert",
+    "client-cert",
+    "client-cert-chain",
+    "cf-access-jwt-assertion",
+    "cf-access-authenticated-user-email",
+    "x-goog-iap-jwt-assertion",
+    "x-goog-authenticated-user-id",
+    "x-goog-authenticated-user-email",
+    "x-amzn-oidc-data",
+    "x-amzn-oidc-identity",
+    "x-amzn-oidc-accesstoken",
+    "x-ms-client-principal",
+    "x-ms-client-principal-id",
+    "x-ms-client-principal-name",
+];
+
+/// Names that describe the request as an earlier proxy saw it. They count only from
+/// `trusted_proxies`; from anyone else they are removed.
+const FORWARDED_NAMES: &[&str] = &[
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-path",
+    "x-forwarded-server",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-forwarded-uri",
+    "x-forwarded-method",
+    "x-forwarded-by",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "x-original-for",
+    "x-original-host",
+    "x-original-proto",
+    "x-original-uri",
+    "x-original-url",
+    "x-original-method",
+    "x-rewrite-url",
+    "x-url-scheme",
+    "front-end-https",
+    "x-envoy-original-path",
+    "x-envoy-external-address",
+    "x-envoy-internal",
+];
+
+/// Hop-by-hop fields (RFC 9110 §7.6.1) and fields that only confuse the next hop.
+const HOP_NAMES: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "expect",
+    // CGI turns it into HTTP_PROXY (CVE-2016-5385).
+    "proxy",
+];
+
+/// Fields that a `Connection` header cannot take away: the message would change its meaning.
+const NOT_NOMINABLE: &[HeaderName] = &[
+    header::HOST,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::ORIGIN,
+    header::VIA,
+];
+
+/// `X-Forwarded-For`.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `X-Forwarded-Proto`.
+pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `X-Forwarded-Host`.
+pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// What is done with a field that a client sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It says who is calling: only usher may.
+    Identity,
+    /// It says how the request came here: only trusted proxies may.
+    Forwarded,
+    /// It belongs to this connection alone.
+    Hop,
+}
+
+/// The longest name looked at; no name that matters is longer.
+const MAX_FOLDED: usize = 64;
+
+/// Tells what is done with a field, by its name as an app might read it.
+///
+/// Gateways and frameworks fold names: CGI turns `-` into `_`, PHP also `.`, so that
+/// `X_User.Id` arrives as `X-User-Id`. Every character that is neither letter nor digit
+/// counts as `-` here, and a run of them as one.
+#[derive(Debug)]
+pub struct Classes {
+    by_name: HashMap<Box<[u8]>, Class>,
+    /// Whether any name starts with this byte; spares most fields the folding.
+    starts: [bool; 256],
+}
+
+impl Classes {
+    /// The classes for a set of identity headers, less the names that are let through.
+    pub fn new(identity: &[IdentityHeader], exceptions: &[HeaderName]) -> Self {
+        let mut classes = Self {
+            by_name: HashMap::new(),
+            starts: [false; 256],
+        };
+        classes.add(HOP_NAMES, Class::Hop);
+        classes.add(FORWARDED_NAMES, Class::Forwarded);
+        classes.add(PRESET_NAMES, Class::Identity);
+        for name in exceptions {
+            classes.by_name.remove(fold(name.as_str()).as_bytes());
+        }
+        for header in identity {
+            classes.add(&[header.name.as_str()], Class::Identity);
+        }
+        classes
+    }
+
+    fn add(&mut self, names: &[&str], class: Class) {
+        for name in names {
+            let folded = fold(name);
+            if let Some(first) = folded.as_bytes().first() {
+                self.starts[usize::from(*first)] = true;
+            }
+            self.by_name.insert(folded.as_bytes().into(), class);
+        }
+    }
+
+    /// The class of a field, or `None` for a field that simply passes.
+    pub fn of(&self, name: &HeaderName) -> Option<Class> {
+        let text = name.as_str();
+        let first = *text.as_bytes().first()?;
+        if !self.starts[usize::from(first)] {
+            return None;
+        }
+        self.by_name.get(fold(text).as_bytes()).copied()
+    }
+}
+
+/// A folded name on the stack.
+struct Folded {
+    bytes: [u8; MAX_FOLDED],
+    len: usize,
+}
+
+impl Folded {
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Lower case, runs of anything else than letters and digits as one `-`, cut at the longest
+/// length that matters plus nothing: a longer name becomes empty and matches nothing.
+fn fold(name: &str) -> Folded {
+    let mut folded = Folded {
+        bytes: [0; MAX_FOLDED],
+        len: 0,
+    };
+    let mut separated = false;
+    for byte in name.bytes() {
+        let next = if byte.is_ascii_alphanumeric() {
+            separated = false;
+            byte.to_ascii_lowercase()
+        } else if separated {
+            continue;
+        } else {
+            separated = true;
+            b'-'
+        };
+        if folded.len == MAX_FOLDED {
+            folded.len = 0;
+            break;
+        }
+        folded.bytes[folded.len] = next;
+        folded.len += 1;
+    }
+    folded
+}
+
+/// Whether two names are one and the same to an app that folds them.
+pub fn same_when_folded(one: &str, other: &str) -> bool {
+    fold(one).as_bytes() == fold(other).as_bytes()
+}
+
+/// The fields that `Connection` nominates to stop here (RFC 9110 §7.6.1).
+///
+/// Every line counts, byte by byte: a line that is not ASCII still nominates its other members.
+pub fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> + '_ {
+    headers
+        .get_all(header::CONNECTION)
+        .into_iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok())
+        .filter(|name| !NOT_NOMINABLE.contains(name))
+}
+
+/// Whether a list field has a member, compared without regard to case.
+pub fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
+    headers.get_all(name).into_iter().any(|line| {
+        line.as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|part| part.trim_ascii().eq_ignore_ascii_case(member.as_bytes()))
+    })
+}
+
+/// Removes from an app's answer what belongs to the connection with the app.
+/// `Trailer` stays: it is how the trailers that follow are announced.
+pub fn strip_hops_from_answer(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let names: Vec<_> = nominated(headers).collect();
+        for name in names {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove(header::UPGRADE);
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+/// The only value of a field: `Ok(None)` when it is absent, `Err` when it is repeated.
+pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
+    let mut lines = headers.get_all(name).into_iter();
+    let first = lines.next();
+    if lines.next().is_some() {
+        return Err(Repeated);
+    }
+    Ok(first)
+}
+
+/// A field that may stand once stood twice.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Repeated;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HeaderSource;
+
+    fn classes() -> Classes {
+        let header = IdentityHeader {
+            name: HeaderName::from_static("x-acme-user"),
+            value: HeaderSource::Claim("id".into()),
+        };
+        Classes::new(&[header], &[HeaderName::from_static("remote-name")])
+    }
+
+    fn class(name: &str) -> Option<Class> {
+        classes().of(&HeaderName::from_bytes(name.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn every_spelling_of_an_identity_header_is_one() {
+        for separator in "!#$%&'*+-.^_`|~".chars() {
+            let name = format!("X{separator}Acme{separator}USER");
+            assert_eq!(class(&name), Some(Class::Identity), "{name}");
+            let doubled = format!("x{separator}-acme-user");
+            assert_eq!(class(&doubled), Some(Class::Identity), "{doubled}");
+        }
+    }
+
+    #[test]
+    fn presets_are_stripped_unless_excepted() {
+        assert_eq!(class("Remote_User"), Some(Class::Identity));
+        assert_eq!(class("Remote-Name"), None);
+        assert_eq!(class("X.Forwarded.Uri"), Some(Class::Forwarded));
+        assert_eq!(class("Keep-Alive"), Some(Class::Hop));
+    }
+
+    #[test]
+    fn unrelated_names_pass() {
+        for name in ["x-custom_header", "accept", "x-user-ids", "xuserid", "x"] {
+            assert_eq!(class(name), None, "{name}");
+        }
+        assert_eq!(class(&"x-user-id".repeat(20)), None);
+    }
+
+    #[test]
+    fn every_connection_line_nominates() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONNECTION, HeaderValue::from_static("close"));
+        headers.append(
+            header::CONNECTION,
+            HeaderValue::from_bytes(b" X-One ,\t,x-two,\xff, Host").unwrap(),
+        );
+        let names: Vec<_> = nominated(&headers).map(|n| n.to_string()).collect();
+        assert_eq!(names, ["close", "x-one", "x-two"]);
+    }
+}

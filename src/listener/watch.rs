@@ -1,0 +1,149 @@
+//! The watchman: closes connections that take too long, without a timer for each request.
+//!
+//! A connection notes what it is doing and since when, in ticks of a clock that one task a
+//! worker moves. That task looks over all connections at each tick.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::activity::Activity;
+use crate::config::Timeouts;
+
+/// How exact the times are.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Looks over all connections of a worker.
+#[derive(Debug)]
+pub(super) struct Watchman {
+    clock: Arc<AtomicU32>,
+    watches: Mutex<Vec<Weak<Activity>>>,
+    /// Ticks allowed in each phase: `HEAD`, `BUSY`, `IDLE`.
+    limits: [u32; 3],
+    timed_out: Counter,
+}
+
+impl Watchman {
+    pub(super) fn new(timeouts: &Timeouts, timed_out: Counter) -> Self {
+        // A busy connection may be silent while the app is reached, thinks, and pauses: each of
+        // these has a limit of its own that answers with a status. This one is for clients that
+        // do not take the answer.
+        let busy = timeouts.connect + timeouts.response + timeouts.idle;
+        Self {
+            clock: Arc::default(),
+            watches: Mutex::default(),
+            limits: [
+                ticks(timeouts.header_read),
+                ticks(busy),
+                ticks(timeouts.keep_alive),
+            ],
+            timed_out,
+        }
+    }
+
+    /// Starts watching a connection that was just accepted.
+    pub(super) fn watch(&self) -> Arc<Activity> {
+        let watch = Arc::new(Activity::new(self.clock.clone()));
+        self.watches.lock().push(Arc::downgrade(&watch));
+        watch
+    }
+
+    /// Moves the clock and closes what is late.
+    pub(super) async fn run(&self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tick.tick().await;
+            let now = self.clock.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            self.look_over(now);
+        }
+    }
+
+    fn look_over(&self, now: u32) {
+        self.watches.lock().retain(|watch| {
+            let Some(watch) = watch.upgrade() else {
+                return false;
+            };
+            let (phase, passed) = watch.phase(now);
+            let late = self
+                .limits
+                .get(usize::from(phase))
+                .is_some_and(|limit| passed > *limit);
+            if late {
+                self.timed_out.inc();
+                watch.abort();
+            }
+            !late
+        });
+    }
+}
+
+fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
+}
+
+/// A connection that tells the watchman when something moves.
+#[derive(Debug)]
+pub(super) struct Watched {
+    stream: TcpStream,
+    watch: Arc<Activity>,
+}
+
+impl Watched {
+    pub(super) fn new(stream: TcpStream, watch: Arc<Activity>) -> Self {
+        Self { stream, watch }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.watch.read();
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        self.watch.touch();
+        Poll::Ready(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        self.watch.touch();
+        Poll::Ready(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,275 @@
+//! Where a request goes and what is asked of it: the first route that matches decides.
+
+mod pattern;
+
+use std::collections::HashMap;
+
+use http::Method;
+
+use crate::config::{self, Access};
+use crate::denial::{Denial, Reason};
+use crate::head::RequestHead;
+use crate::identity::{Kept, Slot};
+
+use pattern::Pattern;
+
+/// A match, and what is asked of a request that matches.
+#[derive(Debug)]
+pub struct Route {
+    /// The name in logs and metrics.
+    pub name: String,
+    /// Position among all routes, for tables beside this one.
+    pub index: usize,
+    /// Who may pass.
+    pub access: Access,
+    /// What the identity must have.
+    pub require: Require,
+    /// Who answers.
+    pub target: Target,
+    /// Cross-origin handling.
+    pub cors: Cors,
+    opaque: bool,
+    methods: Vec<Method>,
+    hosts: Vec<String>,
+    patterns: Vec<Pattern>,
+}
+
+/// Who answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The protected app.
+    Upstream,
+    /// usher itself, as `GET /api/auth/verify`.
+    Verify,
+}
+
+/// Cross-origin handling of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// Nothing is done.
+    Off,
+    /// Preflights go to the app as nobody; only our own denials are made readable.
+    Pass,
+    /// usher answers preflights and says who may read the answers.
+    Answer(Vec<String>),
+}
+
+/// What an identity must have, with the places of the claims.
+#[derive(Debug, Default)]
+pub struct Require {
+    /// One of these roles, and where roles are.
+    pub roles: Option<(Slot, Vec<String>)>,
+    /// All of these scopes, and where scopes are.
+    pub scopes: Option<(Slot, Vec<String>)>,
+    /// Each of these claims, with one of its values.
+    pub claims: Vec<(Slot, Vec<serde_json::Value>)>,
+}
+
+/// All routes, in order, with an index by first segment so that a thousand cost like one.
+#[derive(Debug)]
+pub struct Routes {
+    routes: Vec<Route>,
+    by_segment: HashMap<String, Vec<usize>>,
+    /// Routes with a pattern that starts with a wildcard; candidates for every path.
+    anywhere: Vec<usize>,
+}
+
+impl Routes {
+    /// The endpoints' routes, the configured ones, and the last: everything else needs a token.
+    pub fn new(settings: &config::Config, kept: &mut Kept) -> Self {
+        let mut routes = Vec::new();
+        if let Some(verify) = &settings.endpoints.verify {
+            routes.push(Route::endpoint("verify", &verify.path, Target::Verify, settings));
+        }
+        routes.extend(
+            settings
+                .routes
+                .iter()
+                .map(|route| Route::configured(route, settings, kept)),
+        );
+        routes.push(Route::rest());
+        for (index, route) in routes.iter_mut().enumerate() {
+            route.index = index;
+        }
+        Self::index(routes)
+    }
+
+    fn index(routes: Vec<Route>) -> Self {
+        let mut by_segment: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut anywhere = Vec::new();
+        for route in &routes {
+            let firsts: Option<Vec<_>> = route.patterns.iter().map(Pattern::first_literal).collect();
+            match firsts {
+                None => anywhere.push(route.index),
+                Some(firsts) => {
+                    for first in firsts {
+                        let places = by_segment.entry(first.to_owned()).or_default();
+                        if places.last() != Some(&route.index) {
+                            places.push(route.index);
+                        }
+                    }
+                }
+            }
+        }
+        Self {
+            routes,
+            by_segment,
+            anywhere,
+        }
+    }
+
+    /// All routes, by index.
+    pub fn all(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// The first route that matches.
+    ///
+    /// # Errors
+    /// `BadPath` when that route does not let an opaque path through.
+    pub fn find(&self, head: &RequestHead<'_>) -> Result<&Route, Denial> {
+        let route = self
+            .candidates(&head.path)
+            .map(|index| &self.routes[index])
+            .find(|route| route.matches(head));
+        // The last route matches everything; without it nothing may pass.
+        let route = route.ok_or(Denial::new(Reason::NotFound, "no route"))?;
+        if head.opaque && !route.opaque {
+            return Err(Denial::new(
+                Reason::BadPath,
+                "an escaped slash, a semicolon or an empty segment, and the route does not say `paths: opaque`",
+            ));
+        }
+        Ok(route)
+    }
+
+    /// Indices of the routes that can match, in order: two sorted lists merged.
+    fn candidates(&self, path: &str) -> impl Iterator<Item = usize> + '_ {
+        let named: &[usize] = self
+            .by_segment
+            .get(first_segment(path))
+            .map_or(&[], Vec::as_slice);
+        let mut named = named.iter().copied().peekable();
+        let mut anywhere = self.anywhere.iter().copied().peekable();
+        std::iter::from_fn(move || match (named.peek(), anywhere.peek()) {
+            (Some(one), Some(other)) if one < other => named.next(),
+            (Some(_), None) => named.next(),
+            _ => anywhere.next(),
+        })
+    }
+}
+
+impl Route {
+    fn endpoint(name: &str, path: &str, target: Target, settings: &config::Config) -> Self {
+        Self {
+            name: name.to_owned(),
+            index: 0,
+            access: Access::Public,
+            require: Require::default(),
+            target,
+            cors: Cors::Answer(settings.cors.origins.clone()),
+            opaque: false,
+            methods: Vec::new(),
+            hosts: Vec::new(),
+            patterns: vec![Pattern::new(path)],
+        }
+    }
+
+    fn configured(route: &config::Route, settings: &config::Config, kept: &mut Kept) -> Self {
+        Self {
+            name: route.name.clone(),
+            index: 0,
+            access: route.access,
+            require: Require::new(&route.require, kept),
+            target: Target::Upstream,
+            cors: match &route.cors {
+                config::RouteCors::Off => Cors::Off,
+                config::RouteCors::Pass => Cors::Pass,
+                config::RouteCors::Origins(origins) if origins.is_empty() => {
+                    Cors::Answer(settings.cors.origins.clone())
+                }
+                config::RouteCors::Origins(origins) => Cors::Answer(origins.clone()),
+            },
+            opaque: route.opaque_paths,
+            methods: route.methods.clone(),
+            hosts: route.hosts.clone(),
+            patterns: route.paths.iter().map(|path| Pattern::new(path)).collect(),
+        }
+    }
+
+    /// What no other route matches: the app, for those with a good token.
+    fn rest() -> Self {
+        Self {
+            name: "default".to_owned(),
+            index: 0,
+            access: Access::Required,
+            require: Require::default(),
+            target: Target::Upstream,
+            cors: Cors::Off,
+            opaque: false,
+            methods: Vec::new(),
+            hosts: Vec::new(),
+            patterns: vec![Pattern::new("/**")],
+        }
+    }
+
+    fn matches(&self, head: &RequestHead<'_>) -> bool {
+        self.serves_method(head)
+            && (self.hosts.is_empty() || self.hosts.iter().any(|host| matches_host(host, &head.host)))
+            && self.patterns.iter().any(|pattern| pattern.matches(&head.path))
+    }
+
+    /// A preflight belongs to the route of the method that it asks for.
+    fn serves_method(&self, head: &RequestHead<'_>) -> bool {
+        if self.methods.is_empty() || self.methods.contains(head.method) {
+            return true;
+        }
+        self.cors != Cors::Off
+            && requested_method(head)
+                .is_some_and(|wanted| self.methods.iter().any(|m| m.as_str().as_bytes() == wanted))
+    }
+}
+
+/// The method that a preflight asks about (Fetch standard, CORS protocol).
+fn requested_method<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
+    if head.method != Method::OPTIONS {
+        return None;
+    }
+    let value = head.headers.get(http::header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    Some(value.as_bytes())
+}
+
+impl Require {
+    fn new(require: &config::Require, kept: &mut Kept) -> Self {
+        let mut list = |name: &str, members: &[String]| {
+            (!members.is_empty()).then(|| (kept.slot(name), members.to_vec()))
+        };
+        Self {
+            roles: list("roles", &require.roles),
+            scopes: list("scopes", &require.scopes),
+            claims: require
+                .claims
+                .iter()
+                .map(|claim| (kept.slot(&claim.claim), claim.values.clone()))
+                .collect(),
+        }
+    }
+
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.roles.is_none() && self.scopes.is_none() && self.claims.is_empty()
+    }
+}
+
+fn first_segment(path: &str) -> &str {
+    let rest = path.strip_prefix('/').unwrap_or(path);
+    rest.split('/').next().unwrap_or_default()
+}
+
+/// `*.example.com` stands for any name below, not for `example.com` itself.
+fn matches_host(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+        None => pattern == host,
+    }
+}

@@ -1,0 +1,152 @@
+//! The access log: one line a request, written by a thread of its own so that a slow reader
+//! of our output never holds up a request.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::{Duration, UNIX_EPOCH};
+
+use prometheus_client::metrics::counter::Counter;
+use serde::Serialize;
+
+use crate::config::LogFormat;
+
+/// Lines that may wait for the writer; beyond, they are dropped and counted.
+const WAITING_LINES: usize = 8192;
+
+/// Where access lines go.
+pub enum Sink {
+    /// Standard output.
+    Stdout,
+    /// Anything else, for tests.
+    Writer(Box<dyn Write + Send>),
+}
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sink")
+    }
+}
+
+/// The way to the writer's thread.
+#[derive(Debug)]
+pub(super) struct Access {
+    lines: SyncSender<String>,
+    format: LogFormat,
+    lost: Counter,
+}
+
+/// One request, as the access log tells it. The fields' names and order are an interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Line<'a> {
+    #[serde(serialize_with = "rfc3339")]
+    pub(super) time: i64,
+    pub(super) level: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<&'a str>,
+    pub(super) path: &'a str,
+    pub(super) status: u16,
+    pub(super) outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) issuer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<String>,
+    pub(super) client: &'a str,
+    pub(super) bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cut: Option<&'a str>,
+    pub(super) seconds: f64,
+}
+
+impl Access {
+    pub(super) fn start(format: LogFormat, sink: Sink, lost: Counter) -> Self {
+        let (lines, waiting) = mpsc::sync_channel(WAITING_LINES);
+        let writer: Box<dyn Write + Send> = match sink {
+            Sink::Stdout => Box::new(std::io::stdout()),
+            Sink::Writer(writer) => writer,
+        };
+        let started = std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write_lines(&waiting, writer));
+        if let Err(error) = started {
+            tracing::error!(%error, "no access log: its thread cannot be started");
+        }
+        Self { lines, format, lost }
+    }
+
+    pub(super) fn write(&self, line: &Line<'_>) {
+        let text = match self.format {
+            LogFormat::Json => serde_json::to_string(line).unwrap_or_default(),
+            LogFormat::Text => line.text(),
+        };
+        if self.lines.try_send(text).is_err() {
+            self.lost.inc();
+        }
+    }
+}
+
+impl Line<'_> {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{} {} {} {} {:.1}ms",
+            time(self.time),
+            self.status,
+            self.method,
+            self.path.escape_debug(),
+            self.seconds * 1000.0
+        );
+        let more = [
+            ("user", self.user),
+            ("reason", self.reason),
+            ("detail", self.detail),
+            ("cut", self.cut),
+        ];
+        for (name, value) in more {
+            if let Some(value) = value {
+                let _ = write!(text, " {name}={:?}", value);
+            }
+        }
+        text
+    }
+}
+
+/// Writes what waits, in as few system calls as there are pauses. Ends with the last sender.
+fn write_lines(waiting: &Receiver<String>, mut writer: Box<dyn Write + Send>) {
+    let mut buffer = Vec::new();
+    while let Ok(first) = waiting.recv() {
+        buffer.clear();
+        push(&mut buffer, &first);
+        while let Ok(next) = waiting.try_recv() {
+            push(&mut buffer, &next);
+            if buffer.len() > 64 * 1024 {
+                break;
+            }
+        }
+        // Nobody reads our output any more: there is nobody to tell.
+        let _ = writer.write_all(&buffer).and_then(|()| writer.flush());
+    }
+}
+
+fn push(buffer: &mut Vec<u8>, line: &str) {
+    buffer.extend_from_slice(line.as_bytes());
+    buffer.push(b'\n');
+}
+
+fn time(millis: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}
+
+fn rfc3339<S: serde::Serializer>(millis: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time(*millis))
+}

@@ -1,0 +1,177 @@
+//! Counters and histograms, their handles resolved at start.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::denial::{Denial, Reason};
+
+use super::record::Outcome;
+
+/// What is counted about requests and connections.
+#[derive(Debug)]
+pub struct Metrics {
+    routes: Vec<RouteMetrics>,
+    requests: Family<RequestLabels, Counter>,
+    /// Requests under way.
+    pub in_flight: Gauge,
+    /// Client connections.
+    pub connections: ConnectionMetrics,
+    lines_lost: Counter,
+}
+
+/// What is counted about client connections.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionMetrics {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections closed at once since `limits.connections` was reached.
+    pub refused: Counter,
+    /// Connections closed since a time of `timeouts` was over.
+    pub timed_out: Counter,
+    /// Connections that ended with something that is not HTTP.
+    pub broken: Counter,
+    /// Open connections.
+    pub open: Gauge,
+}
+
+/// The handles that most requests need.
+#[derive(Debug)]
+struct RouteMetrics {
+    name: String,
+    forwarded: Counter,
+    answered: Counter,
+    seconds: Histogram,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+/// Seconds; from what a cached answer takes to what a client waits for.
+const BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0,
+];
+
+impl Metrics {
+    pub(super) fn new(routes: &[String], registry: &mut Registry) -> Self {
+        let requests = Family::<RequestLabels, Counter>::default();
+        let seconds = Family::<Vec<(&'static str, String)>, Histogram>::new_with_constructor(|| {
+            Histogram::new(BUCKETS)
+        });
+        let in_flight = Gauge::default();
+        let connections = ConnectionMetrics::default();
+        let lines_lost = Counter::default();
+        registry.register(
+            "requests",
+            "Requests by route, outcome (forwarded, answered, denied) and reason of the denial",
+            requests.clone(),
+        );
+        registry.register(
+            "request_duration_seconds",
+            "From a request's head to the end of its answer",
+            seconds.clone(),
+        );
+        registry.register("requests_in_flight", "Requests under way", in_flight.clone());
+        registry.register(
+            "access_lines_lost",
+            "Access lines dropped since the reader was too slow",
+            lines_lost.clone(),
+        );
+        connections.register(registry);
+        let routes = routes
+            .iter()
+            .map(|name| RouteMetrics::new(name, &requests, &seconds))
+            .collect();
+        Self {
+            routes,
+            requests,
+            in_flight,
+            connections,
+            lines_lost,
+        }
+    }
+
+    pub(super) fn lines_lost(&self) -> Counter {
+        self.lines_lost.clone()
+    }
+
+    /// Counts a request that came to its end.
+    pub(super) fn finish(
+        &self,
+        route: Option<usize>,
+        outcome: Outcome,
+        denial: Option<&Denial>,
+        seconds: f64,
+    ) {
+        let route = route.and_then(|index| self.routes.get(index));
+        match (outcome, route) {
+            (Outcome::Forwarded, Some(route)) => route.forwarded.inc(),
+            (Outcome::Answered, Some(route)) => route.answered.inc(),
+            _ => self.deny(route, denial.map_or(Reason::Internal, |denial| denial.reason)),
+        };
+        if let Some(route) = route {
+            route.seconds.observe(seconds);
+        }
+    }
+
+    fn deny(&self, route: Option<&RouteMetrics>, reason: Reason) -> u64 {
+        let labels = RequestLabels {
+            route: route.map_or_else(String::new, |route| route.name.clone()),
+            outcome: Outcome::Denied.id(),
+            reason: reason.id(),
+        };
+        self.requests.get_or_create(&labels).inc()
+    }
+}
+
+impl RouteMetrics {
+    fn new(
+        name: &str,
+        requests: &Family<RequestLabels, Counter>,
+        seconds: &Family<Vec<(&'static str, String)>, Histogram, impl Fn() -> Histogram + Clone>,
+    ) -> Self {
+        let counter = |outcome: Outcome| {
+            requests.get_or_create_owned(&RequestLabels {
+                route: name.to_owned(),
+                outcome: outcome.id(),
+                reason: "",
+            })
+        };
+        Self {
+            name: name.to_owned(),
+            forwarded: counter(Outcome::Forwarded),
+            answered: counter(Outcome::Answered),
+            seconds: seconds.get_or_create_owned(&vec![("route", name.to_owned())]),
+        }
+    }
+}
+
+impl ConnectionMetrics {
+    fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("connections");
+        registry.register("accepted", "Client connections accepted", self.accepted.clone());
+        registry.register(
+            "refused",
+            "Client connections closed at once since limits.connections was reached",
+            self.refused.clone(),
+        );
+        registry.register(
+            "timed_out",
+            "Client connections closed since a time of `timeouts` was over",
+            self.timed_out.clone(),
+        );
+        registry.register(
+            "broken",
+            "Client connections that ended with something that is not HTTP",
+            self.broken.clone(),
+        );
+        registry.register("open", "Open client connections", self.open.clone());
+    }
+}

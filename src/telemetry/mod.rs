@@ -1,0 +1,67 @@
+//! What usher tells about itself: metrics, the access record, events.
+
+mod access;
+mod events;
+mod metrics;
+mod record;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::route::Routes;
+
+pub use access::Sink;
+pub use events::start as start_events;
+pub use metrics::{ConnectionMetrics, Metrics};
+pub use record::{Outcome, Record};
+
+/// The metrics and the access log of one running usher.
+#[derive(Debug)]
+pub struct Telemetry {
+    metrics: Metrics,
+    access: Option<access::Access>,
+    routes: Vec<String>,
+    registry: Mutex<Registry>,
+    clock: Clock,
+}
+
+impl Telemetry {
+    /// Telemetry for these routes; `registry` already holds what the abilities count.
+    pub fn new(
+        settings: &config::Log,
+        routes: &Routes,
+        mut registry: Registry,
+        clock: Clock,
+        sink: Sink,
+    ) -> Arc<Self> {
+        let routes: Vec<_> = routes.all().iter().map(|route| route.name.clone()).collect();
+        let metrics = Metrics::new(&routes, &mut registry);
+        let access = settings
+            .access
+            .then(|| access::Access::start(settings.format, sink, metrics.lines_lost()));
+        Arc::new(Self {
+            metrics,
+            access,
+            routes,
+            registry: Mutex::new(registry),
+            clock,
+        })
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Everything counted, in the OpenMetrics text format.
+    pub fn exposition(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail; the trait says it might.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.lock());
+        text
+    }
+}

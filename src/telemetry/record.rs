@@ -1,0 +1,196 @@
+//! The record of one request, written when the body of its answer ends.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+use tokio::time::Instant;
+
+use crate::denial::{Denial, Fault};
+use crate::identify::Verified;
+use crate::upstream::BodyError;
+
+use super::Telemetry;
+use super::access::Line;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The app answered.
+    Forwarded,
+    /// usher answered as one of its endpoints.
+    Answered,
+    /// The request was denied.
+    Denied,
+}
+
+impl Outcome {
+    /// The name in metrics and logs.
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Answered => "answered",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// What is known about a request, filled in along the line.
+///
+/// Dropping it counts the request and writes its line: no request is ever unrecorded, also
+/// when the client goes away in the middle.
+#[derive(Debug)]
+pub struct Record {
+    telemetry: Arc<Telemetry>,
+    started: Instant,
+    route: Option<usize>,
+    outcome: Outcome,
+    denial: Option<Box<Denial>>,
+    /// Present when an access line is wanted.
+    details: Option<Box<Details>>,
+}
+
+/// What only the access line needs.
+#[derive(Debug)]
+struct Details {
+    method: Method,
+    target: Uri,
+    host: Option<HeaderValue>,
+    client: String,
+    verified: Option<Arc<Verified>>,
+    status: StatusCode,
+    bytes: u64,
+    cut: Option<String>,
+}
+
+impl Record {
+    /// Starts with the head as it arrived.
+    pub fn start(telemetry: &Arc<Telemetry>, parts: &Parts, client: impl FnOnce() -> String) -> Self {
+        telemetry.metrics.in_flight.inc();
+        let details = telemetry.access.is_some().then(|| {
+            Box::new(Details {
+                method: parts.method.clone(),
+                target: parts.uri.clone(),
+                host: parts.headers.get(header::HOST).cloned(),
+                client: client(),
+                verified: None,
+                status: StatusCode::OK,
+                bytes: 0,
+                cut: None,
+            })
+        });
+        Self {
+            telemetry: telemetry.clone(),
+            started: Instant::now(),
+            route: None,
+            // Until something else is known, the client is gone without an answer.
+            outcome: Outcome::Denied,
+            denial: None,
+            details,
+        }
+    }
+
+    /// The route that matched.
+    pub fn route(&mut self, index: usize) {
+        self.route = Some(index);
+    }
+
+    /// Who was let through.
+    pub fn admitted(&mut self, verified: Option<&Arc<Verified>>) {
+        if let Some(details) = &mut self.details {
+            details.verified = verified.cloned();
+        }
+    }
+
+    /// How it ended, as far as the head of the answer tells.
+    pub fn ended(&mut self, outcome: Outcome, status: StatusCode) {
+        self.outcome = outcome;
+        if let Some(details) = &mut self.details {
+            details.status = status;
+        }
+    }
+
+    /// Why it was denied.
+    pub fn denied(&mut self, denial: Denial) {
+        self.ended(Outcome::Denied, denial.status());
+        self.denial = Some(Box::new(denial));
+    }
+
+    /// An endpoint answered, with a denial in its own words or without one.
+    pub fn answered(&mut self, status: StatusCode, denial: Option<Denial>) {
+        match denial {
+            Some(denial) => self.denied(denial),
+            None => self.outcome = Outcome::Answered,
+        }
+        self.ended(self.outcome, status);
+    }
+
+    /// Bytes of the body went out.
+    pub fn sent(&mut self, bytes: usize) {
+        if let Some(details) = &mut self.details {
+            details.bytes += bytes as u64;
+        }
+    }
+
+    /// The body broke off.
+    pub fn cut(&mut self, error: &BodyError) {
+        if let Some(details) = &mut self.details {
+            details.cut = Some(error.to_string());
+        }
+    }
+
+    fn line<'a>(&'a self, details: &'a Details, seconds: f64) -> Line<'a> {
+        let denial = self.denial.as_deref();
+        let identity = details.verified.as_ref().map(|verified| &verified.identity);
+        Line {
+            time: self.telemetry.clock.now_millis(),
+            level: match denial.map(|denial| denial.reason.fault()) {
+                Some(Fault::Ours | Fault::Upstream) => "warn",
+                _ => "info",
+            },
+            kind: "access",
+            method: details.method.as_str(),
+            host: details.host.as_ref().and_then(|host| host.to_str().ok()),
+            path: details.target.path(),
+            status: details.status.as_u16(),
+            outcome: self.outcome.id(),
+            reason: denial.map(|denial| denial.reason.id()),
+            detail: denial.map(|denial| denial.detail.as_ref()),
+            route: self
+                .route
+                .and_then(|index| self.telemetry.routes.get(index))
+                .map(String::as_str),
+            issuer: identity.map(|identity| &*identity.issuer),
+            user: identity.map(|identity| &*identity.id),
+            token: details
+                .verified
+                .as_ref()
+                .map(|verified| verified.fingerprint.to_string()),
+            client: &details.client,
+            bytes: details.bytes,
+            cut: details.cut.as_deref(),
+            seconds,
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let metrics = &self.telemetry.metrics;
+        metrics.in_flight.dec();
+        if self.denial.is_none() && self.outcome == Outcome::Denied {
+            self.denied(Denial::new(
+                crate::denial::Reason::ClientGone,
+                "the client left before the answer",
+            ));
+        }
+        let denial = self.denial.as_deref();
+        self.telemetry
+            .metrics
+            .finish(self.route, self.outcome, denial, seconds);
+        if let (Some(details), Some(access)) = (&self.details, &self.telemetry.access) {
+            access.write(&self.line(details, seconds));
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Bodies on their way through: streamed, never collected, and never waited for without end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::edge::Edge;
+
+use super::pool::{Connection, Pool};
+
+/// Why a body ended before its end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// Nothing came for `timeouts.idle`.
+    TimedOut,
+    /// The connection that it came on failed.
+    Broken(hyper::Error),
+}
+
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("nothing came for timeouts.idle"),
+            Self::Broken(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::TimedOut => None,
+            Self::Broken(error) => Some(error),
+        }
+    }
+}
+
+/// The body error behind a failed exchange, if that is what failed it.
+pub(super) fn cause(error: &hyper::Error) -> Option<&BodyError> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// Counts the pieces of a request body, so that waiting for the answer starts at the last one.
+#[derive(Debug, Default)]
+pub(super) struct Progress(AtomicU64);
+
+impl Progress {
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The client's body on its way to the app.
+#[derive(Debug)]
+pub struct RequestBody(Option<Box<Upload>>);
+
+#[derive(Debug)]
+struct Upload {
+    body: Timed,
+    progress: Arc<Progress>,
+    edge: Arc<Edge>,
+}
+
+impl RequestBody {
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn new(body: Incoming, idle: Duration, edge: &Arc<Edge>) -> (Self, Option<Arc<Progress>>) {
+        if body.is_end_stream() {
+            return (Self::empty(), None);
+        }
+        let progress = Arc::new(Progress::default());
+        let upload = Upload {
+            body: Timed::new(body, idle),
+            progress: progress.clone(),
+            edge: edge.clone(),
+        };
+        (Self(Some(Box::new(upload))), Some(progress))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(upload) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(upload.body.poll(cx));
+        upload.progress.0.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(frame.map(|frame| frame.map(|frame| without_identity(frame, &upload.edge))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|upload| upload.body.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+            .as_ref()
+            .map_or(SizeHint::with_exact(0), |upload| upload.body.body.size_hint())
+    }
+}
+
+/// Trailers are header fields too, to an app that merges them: the same names may not pass.
+fn without_identity(frame: Frame<Bytes>, edge: &Edge) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Err(data) => data,
+        Ok(mut trailers) => {
+            let gone: Vec<_> = trailers
+                .keys()
+                .filter(|name| edge.classes().of(name).is_some())
+                .cloned()
+                .collect();
+            for name in gone {
+                trailers.remove(name);
+            }
+            Frame::trailers(trailers)
+        }
+    }
+}
+
+/// The app's body on its way to the client. Gives the connection back when it ended well.
+#[derive(Debug)]
+pub struct AnswerBody {
+    body: Timed,
+    connection: Option<(Arc<Pool>, Connection)>,
+}
+
+impl AnswerBody {
+    pub(super) fn new(body: Incoming, idle: Duration, pool: &Arc<Pool>, connection: Connection) -> Self {
+        let mut answer = Self {
+            body: Timed::new(body, idle),
+            connection: Some((pool.clone(), connection)),
+        };
+        if answer.body.body.is_end_stream() {
+            answer.release();
+        }
+        answer
+    }
+
+    /// A body whose connection belongs to somebody else now.
+    pub(super) fn without_connection(body: Incoming, idle: Duration) -> Self {
+        Self {
+            body: Timed::new(body, idle),
+            connection: None,
+        }
+    }
+
+    fn release(&mut self) {
+        if let Some((pool, connection)) = self.connection.take() {
+            pool.put(connection);
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(self.body.poll(cx));
+        let ended = match &frame {
+            None => true,
+            Some(Ok(_)) => self.body.body.is_end_stream(),
+            Some(Err(_)) => false,
+        };
+        if ended {
+            self.release();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.body.size_hint()
+    }
+}
+
+/// A body and the longest pause that it may make. The timer exists only once a pause was made.
+#[derive(Debug)]
+struct Timed {
+    body: Incoming,
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    paused: bool,
+}
+
+impl Timed {
+    fn new(body: Incoming, idle: Duration) -> Self {
+        Self {
+            body,
+            idle,
+            timer: None,
+            paused: false,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.paused = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)));
+        }
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.idle)));
+        if !self.paused {
+            timer.as_mut().reset(Instant::now() + self.idle);
+            self.paused = true;
+        }
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Some(Err(BodyError::TimedOut)))
+    }
+}

@@ -1,0 +1,251 @@
+//! The way to the app: a connection from the pool, the request, the answer.
+//!
+//! [`Upstream::send`] takes an [`Admission`] by value, and only `gate` can build one: what has
+//! not passed the gate cannot be forwarded.
+
+mod body;
+mod pool;
+mod tunnel;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+
+use crate::config;
+use crate::denial::{Denial, Reason};
+use crate::edge::{Arrival, Edge, Peer};
+use crate::gate::Admission;
+use crate::headers;
+use crate::identify::Identify;
+
+pub use body::{AnswerBody, BodyError, RequestBody};
+pub use pool::{Metrics, Pool};
+
+use body::Progress;
+use pool::Connection;
+
+/// The app, and how long we wait for it.
+#[derive(Debug)]
+pub struct Upstream {
+    identify: Arc<Identify>,
+    /// Whether the app receives the token.
+    pass_token: bool,
+    /// The names of the identity headers, in the order of `Identity::headers`.
+    names: Vec<HeaderName>,
+    response: Duration,
+    idle: Duration,
+}
+
+/// What `send` needs beside the admission: the request as it arrived.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// Who sent it.
+    pub peer: &'a Peer,
+    /// What the edge learnt.
+    pub arrival: &'a Arrival,
+    /// The edge, for our name and the rules about trailers.
+    pub edge: &'a Arc<Edge>,
+    /// The head, stripped.
+    pub parts: Parts,
+    /// The body, not read yet.
+    pub body: Incoming,
+    /// Keeps whoever waits for the last request waiting while a tunnel is open.
+    pub guard: &'a crate::drain::Guard,
+}
+
+impl Upstream {
+    /// The way to the app for these settings.
+    pub fn new(settings: &config::Config, identify: Arc<Identify>) -> Self {
+        Self {
+            identify,
+            pass_token: settings.tokens.pass,
+            names: settings
+                .headers
+                .iter()
+                .map(|header| header.name.clone())
+                .collect(),
+            response: settings.timeouts.response,
+            idle: settings.timeouts.idle,
+        }
+    }
+
+    /// Forwards an admitted request and returns the app's answer, its body still streaming.
+    ///
+    /// # Errors
+    /// `UpstreamUnreachable`, `UpstreamBroken`, `UpstreamTimeout`; `RequestTimeout` when the
+    /// client stops sending its body.
+    pub async fn send(
+        &self,
+        pool: &Arc<Pool>,
+        admission: Admission,
+        outgoing: Outgoing<'_>,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let upgrade = outgoing.arrival.upgrade.clone();
+        let edge = outgoing.edge;
+        let guard = outgoing.guard;
+        let mut parts = outgoing.parts;
+        let downstream = parts.extensions.remove::<OnUpgrade>();
+        self.prepare(&mut parts, outgoing.peer, outgoing.arrival, edge, &admission);
+        let (body, progress) = RequestBody::new(outgoing.body, self.idle, edge);
+        let (answer, connection) = self.exchange(pool, parts, body, progress).await?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let (Some(wanted), Some(downstream)) = (upgrade, downstream) else {
+                return Err(broken("the app switched protocols without being asked"));
+            };
+            return tunnel::open(answer, &wanted, downstream, self.idle, guard.clone());
+        }
+        Ok(self.finish(pool, answer, connection))
+    }
+
+    /// Turns the request that arrived into the one that leaves.
+    fn prepare(&self, parts: &mut Parts, peer: &Peer, arrival: &Arrival, edge: &Edge, admission: &Admission) {
+        if parts.uri.scheme().is_some() {
+            // Origin form (RFC 9112 §3.2.1): we are the app's origin, not its proxy.
+            if let Some(target) = parts.uri.path_and_query().cloned() {
+                parts.uri = target.into();
+            }
+        }
+        if !self.pass_token {
+            self.identify.sources().strip(parts);
+        }
+        parts.version = Version::HTTP_11;
+        let headers = &mut parts.headers;
+        arrival.forwarding.write(peer, headers);
+        append_via(headers, edge.via());
+        if let Some(upgrade) = &arrival.upgrade {
+            headers.insert(header::UPGRADE, upgrade.clone());
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        } else if arrival.trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
+        if let Some(identity) = admission.identity() {
+            for (name, value) in self.names.iter().zip(&identity.headers) {
+                if let Some(value) = value {
+                    headers.insert(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+
+    /// Sends on a pooled connection, or a new one; once more on a new one if that is safe.
+    async fn exchange(
+        &self,
+        pool: &Arc<Pool>,
+        parts: Parts,
+        body: RequestBody,
+        progress: Option<Arc<Progress>>,
+    ) -> Result<(Response<Incoming>, Connection), Denial> {
+        let mut request = Request::from_parts(parts, body);
+        if let Some(mut connection) = pool.take() {
+            let again = repeatable(&request).then(|| copy_head(&request));
+            let sent = connection.sender.try_send_request(request);
+            match self.in_time(sent, progress.as_ref()).await? {
+                Ok(answer) => return Ok((answer, connection)),
+                Err(mut error) => match error.take_message().or(again) {
+                    // Not a byte was written, or the method is safe and there is no body
+                    // (RFC 9110 §9.2.2): the pooled connection was dead, so the request was
+                    // not processed, or may be repeated.
+                    Some(unsent) => {
+                        pool.metrics().retries.inc();
+                        request = unsent;
+                    }
+                    None => return Err(exchange_failed(&error.into_error())),
+                },
+            }
+        }
+        let mut connection = pool.connect().await?;
+        let sent = connection.sender.send_request(request);
+        match self.in_time(sent, progress.as_ref()).await? {
+            Ok(answer) => Ok((answer, connection)),
+            Err(error) => Err(exchange_failed(&error)),
+        }
+    }
+
+    /// Waits for the answer's head: `timeouts.response` after the last byte of the request left.
+    async fn in_time<F: Future>(
+        &self,
+        sent: F,
+        progress: Option<&Arc<Progress>>,
+    ) -> Result<F::Output, Denial> {
+        let sent = std::pin::pin!(sent);
+        let Some(progress) = progress else {
+            return tokio::time::timeout(self.response, sent)
+                .await
+                .map_err(|_| late());
+        };
+        let mut sent = sent;
+        loop {
+            let seen = progress.count();
+            match tokio::time::timeout(self.response, sent.as_mut()).await {
+                Ok(output) => return Ok(output),
+                Err(_) if progress.count() == seen => return Err(late()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn finish(
+        &self,
+        pool: &Arc<Pool>,
+        answer: Response<Incoming>,
+        connection: Connection,
+    ) -> Response<AnswerBody> {
+        let (mut parts, body) = answer.into_parts();
+        headers::strip_hops_from_answer(&mut parts.headers);
+        parts.version = Version::HTTP_11;
+        Response::from_parts(parts, AnswerBody::new(body, self.idle, pool, connection))
+    }
+}
+
+/// Whether a request may be sent twice although the first may have been processed:
+/// a safe method without a body.
+fn repeatable(request: &Request<RequestBody>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        && request.body().is_end_stream()
+}
+
+fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Adds our entry after those of the proxies before us (RFC 9110 §7.6.3).
+fn append_via(headers: &mut http::HeaderMap, entry: &str) {
+    if let Ok(value) = HeaderValue::from_str(entry) {
+        headers.append(header::VIA, value);
+    }
+}
+
+fn late() -> Denial {
+    Denial::new(
+        Reason::UpstreamTimeout,
+        "the app did not answer within timeouts.response",
+    )
+}
+
+fn broken(detail: &'static str) -> Denial {
+    Denial::new(Reason::UpstreamBroken, detail)
+}
+
+/// Tells whose fault it is that there is no answer.
+fn exchange_failed(error: &hyper::Error) -> Denial {
+    if let Some(cause) = body::cause(error) {
+        return match cause {
+            BodyError::TimedOut => Denial::new(
+                Reason::RequestTimeout,
+                "the client sent nothing of its body for timeouts.idle",
+            ),
+            BodyError::Broken(_) => Denial::new(Reason::ClientGone, "the client's body ended early"),
+        };
+    }
+    Denial::because(Reason::UpstreamBroken, format!("no usable answer: {error}"))
+}

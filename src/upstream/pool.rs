@@ -1,0 +1,172 @@
+//! Connections to the app: one pool a worker, so that nobody shares and nobody waits.
+
+use std::io;
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::config;
+use crate::denial::{Denial, Reason};
+
+use super::body::RequestBody;
+
+/// A connection to the app that is in use.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<RequestBody>,
+}
+
+/// The idle connections of one worker.
+#[derive(Debug)]
+pub struct Pool {
+    settings: config::Upstream,
+    connect: Duration,
+    header_bytes: usize,
+    idle: Mutex<Vec<Idle>>,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// What the pools count; shared by all of them.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Connections opened.
+    pub connects: Counter,
+    /// Connections that could not be opened.
+    pub failures: Counter,
+    /// Requests sent again because the pooled connection turned out closed.
+    pub retries: Counter,
+    /// Connections kept idle.
+    pub idle: Gauge,
+}
+
+impl Metrics {
+    /// Shows the counts.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("upstream");
+        registry.register("connects", "Connections opened to the app", self.connects.clone());
+        registry.register(
+            "connect_failures",
+            "Connections to the app that could not be opened",
+            self.failures.clone(),
+        );
+        registry.register(
+            "retries",
+            "Requests sent again on a new connection, since the pooled one was closed",
+            self.retries.clone(),
+        );
+        registry.register(
+            "idle_connections",
+            "Idle connections to the app",
+            self.idle.clone(),
+        );
+    }
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(settings: &config::Config, metrics: Metrics) -> Self {
+        Self {
+            settings: settings.upstream.clone(),
+            connect: settings.timeouts.connect,
+            // An app may set longer fields than a client.
+            header_bytes: settings.limits.header_bytes.max(64 * 1024),
+            idle: Mutex::new(Vec::new()),
+            metrics,
+        }
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// An idle connection that is still open, the last one used first.
+    pub(super) fn take(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock();
+        let mut place = idle.len();
+        while place > 0 {
+            place -= 1;
+            let sender = &idle[place].connection.sender;
+            if sender.is_ready() {
+                self.metrics.idle.dec();
+                return Some(idle.remove(place).connection);
+            }
+            if sender.is_closed() {
+                self.metrics.idle.dec();
+                idle.remove(place);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request, or closes it when enough are kept.
+    pub(super) fn put(&self, connection: Connection) {
+        if connection.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        if idle.len() < self.settings.max_idle {
+            self.metrics.idle.inc();
+            idle.push(Idle {
+                connection,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// Closes what was not used for `upstream.idle`; called now and then.
+    pub fn sweep(&self) {
+        let mut idle = self.idle.lock();
+        let before = idle.len();
+        idle.retain(|idle| idle.since.elapsed() < self.settings.idle && !idle.connection.sender.is_closed());
+        self.metrics
+            .idle
+            .dec_by(i64::try_from(before - idle.len()).unwrap_or(0));
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// `UpstreamUnreachable`, also when it takes longer than `timeouts.connect`.
+    pub(super) async fn connect(&self) -> Result<Connection, Denial> {
+        let opened = tokio::time::timeout(self.connect, self.open()).await;
+        let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        opened.map_err(|error| {
+            self.metrics.failures.inc();
+            let address = format!("{}:{}", self.settings.host, self.settings.port);
+            Denial::because(
+                Reason::UpstreamUnreachable,
+                format!("cannot connect to {address}: {error}"),
+            )
+        })
+    }
+
+    async fn open(&self) -> io::Result<Connection> {
+        let stream = TcpStream::connect((self.settings.host.as_str(), self.settings.port)).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(self.header_bytes)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        self.metrics.connects.inc();
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "connection to the app ended");
+            }
+        });
+        Ok(Connection { sender })
+    }
+}
