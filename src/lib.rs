@@ -5,5 +5,6 @@
 pub mod clock;
 pub mod config;
 pub mod denial;
+pub mod identify;
 pub mod identity;
 pub mod secret;

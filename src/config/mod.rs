@@ -163,7 +163,7 @@ pub struct Fetch {
     pub timeout: Duration,
     /// Largest answer read, in bytes.
     pub max_bytes: usize,
-    /// Shortest pause between two fetches, whoever asks.
+    /// Shortest pause between an attempt and the next one that a request asks for.
     pub cooldown: Duration,
     /// How long a set counts as fresh when the answer does not say.
     pub refresh: Duration,
