@@ -22,7 +22,6 @@ const MAX_CONNECTIONS: usize = 64;
 const HEADER_READ: Duration = Duration::from_secs(5);
 
 /// Tells whether usher should get traffic.
-#[derive(Debug)]
 pub struct Readiness {
     identify: Arc<Identify>,
     draining: AtomicBool,
@@ -46,7 +45,9 @@ impl Readiness {
     pub fn report(&self) -> (bool, Value) {
         let draining = self.draining.load(Ordering::SeqCst);
         let issuers = self.identify.ready();
-        let waiting = issuers.iter().any(|issuer| issuer.required && !issuer.has_keys);
+        let waiting = issuers
+            .iter()
+            .any(|issuer| issuer.required && !issuer.has_keys);
         let degraded: Vec<_> = issuers
             .iter()
             .filter_map(|issuer| {
@@ -71,7 +72,6 @@ impl Readiness {
 }
 
 /// The admin listener.
-#[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
     readiness: Arc<Readiness>,
@@ -80,7 +80,11 @@ pub struct Admin {
 
 impl Admin {
     /// Serves on a bound listener.
-    pub fn new(listener: TcpListener, readiness: Arc<Readiness>, telemetry: Arc<Telemetry>) -> Self {
+    pub fn new(
+        listener: TcpListener,
+        readiness: Arc<Readiness>,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
         Self {
             listener,
             readiness,

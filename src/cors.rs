@@ -33,7 +33,8 @@ pub struct Grant {
 impl Rules {
     /// The rules for these settings.
     pub fn new(settings: &config::Config) -> Self {
-        let cookie = |source: &config::TokenSource| matches!(source, config::TokenSource::Cookie(_));
+        let cookie =
+            |source: &config::TokenSource| matches!(source, config::TokenSource::Cookie(_));
         Self {
             origins: settings.cors.origins.clone(),
             max_age: settings.cors.max_age,

@@ -237,7 +237,10 @@ mod tests {
         let ids: HashSet<_> = Reason::ALL.iter().map(|reason| reason.id()).collect();
         assert_eq!(ids.len(), Reason::ALL.len());
         for id in ids {
-            assert!(id.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{id}");
+            assert!(
+                id.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+                "{id}"
+            );
         }
     }
 

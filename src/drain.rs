@@ -33,7 +33,10 @@ impl Drain {
         let (alive, finished) = mpsc::channel(1);
         Self {
             phase: sender,
-            guard: Guard { phase, _alive: alive },
+            guard: Guard {
+                phase,
+                _alive: alive,
+            },
             finished,
         }
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::config::Access;
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
-use crate::identify::{Identify, Verified};
+use crate::identify::{Asked, Identify, Verified};
 use crate::identity::Identity;
 use crate::route::{Cors, Require, Route};
 
@@ -36,7 +36,6 @@ impl Admission {
 }
 
 /// What the gate asks.
-#[derive(Debug)]
 pub struct Gate {
     identify: Arc<Identify>,
 }
@@ -56,7 +55,7 @@ impl Gate {
         if route.access == Access::Public || passes_as_preflight(head, route) {
             return Ok(Admission::nobody());
         }
-        let Some(bearer) = self.identify.sources().find(head)? else {
+        let Some(bearer) = self.identify.sources().find(&asked(head))? else {
             return match route.access {
                 Access::Optional => Ok(Admission::nobody()),
                 _ => Err(Denial::new(
@@ -65,11 +64,22 @@ impl Gate {
                 )),
             };
         };
-        let verified = self.identify.identify(bearer.token()).await?;
+        let verified = self.identify.identify(&bearer.token).await?;
         allow(&route.require, &verified.identity)?;
         Ok(Admission {
             verified: Some(verified),
         })
+    }
+}
+
+fn asked<'a>(head: &RequestHead<'a>) -> Asked<'a> {
+    Asked {
+        method: head.method,
+        headers: head.headers,
+        query: head.query,
+        scheme: head.scheme.as_str(),
+        authority: head.authority,
+        upgrade: head.upgrade,
     }
 }
 
@@ -82,13 +92,21 @@ fn passes_as_preflight(head: &RequestHead<'_>, route: &Route) -> bool {
 /// Whether an identity has what the route requires.
 fn allow(require: &Require, identity: &Identity) -> Result<(), Denial> {
     if let Some((slot, roles)) = &require.roles {
-        let has = |role: &String| identity.claim(*slot).is_some_and(|value| is_member(value, role));
+        let has = |role: &String| {
+            identity
+                .claim(*slot)
+                .is_some_and(|value| is_member(value, role))
+        };
         if !roles.iter().any(has) {
             return Err(lacks("none of the roles"));
         }
     }
     if let Some((slot, scopes)) = &require.scopes {
-        let has = |scope: &String| identity.claim(*slot).is_some_and(|value| has_scope(value, scope));
+        let has = |scope: &String| {
+            identity
+                .claim(*slot)
+                .is_some_and(|value| has_scope(value, scope))
+        };
         if !scopes.iter().all(has) {
             return Err(lacks("not all of the scopes"));
         }
@@ -128,7 +146,10 @@ fn has_scope(value: &Value, scope: &str) -> bool {
 }
 
 fn equals_or_holds(value: &Value, wanted: &Value) -> bool {
-    value == wanted || value.as_array().is_some_and(|members| members.contains(wanted))
+    value == wanted
+        || value
+            .as_array()
+            .is_some_and(|members| members.contains(wanted))
 }
 
 #[cfg(test)]

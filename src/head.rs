@@ -36,7 +36,9 @@ impl RequestHead<'_> {
     pub fn is_preflight(&self) -> bool {
         self.method == Method::OPTIONS
             && self.headers.contains_key(header::ORIGIN)
-            && self.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+            && self
+                .headers
+                .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
     }
 }
 

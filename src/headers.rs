@@ -280,7 +280,10 @@ pub fn strip_hops_from_answer(headers: &mut HeaderMap) {
 }
 
 /// The only value of a field: `Ok(None)` when it is absent, `Err` when it is repeated.
-pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Repeated> {
+pub fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a HeaderValue>, Repeated> {
     let mut lines = headers.get_all(name).into_iter();
     let first = lines.next();
     if lines.next().is_some() {

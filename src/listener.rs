@@ -38,7 +38,11 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// When the address is taken or not ours.
 pub fn bind(listen: &Listen) -> io::Result<TcpListener> {
     let Listen::Tcp(address) = listen;
-    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(*address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&(*address).into())?;
@@ -98,7 +102,9 @@ impl Workers {
         let lanes = workers
             .into_iter()
             .enumerate()
-            .map(|(index, worker)| start_lane(index, worker, Server::new(settings, metrics.clone())))
+            .map(|(index, worker)| {
+                start_lane(index, worker, Server::new(settings, metrics.clone()))
+            })
             .collect::<io::Result<_>>()?;
         Ok(Self {
             lanes,
@@ -190,7 +196,11 @@ fn start_lane(index: usize, worker: Worker, server: Server) -> io::Result<Lane> 
 
 /// Serves what arrives until the accept loop is gone; connections that still live then are
 /// ended with the runtime, after the drain has waited for them.
-async fn serve(worker: Worker, server: Arc<Server>, mut waiting: mpsc::UnboundedReceiver<Accepted>) {
+async fn serve(
+    worker: Worker,
+    server: Arc<Server>,
+    mut waiting: mpsc::UnboundedReceiver<Accepted>,
+) {
     let worker = Arc::new(worker);
     let mut sweep = tokio::time::interval(SWEEP);
     let watchman = tokio::spawn(server.clone().watch());
@@ -210,11 +220,17 @@ async fn serve(worker: Worker, server: Arc<Server>, mut waiting: mpsc::Unbounded
 /// is dead. Never a hot loop, never a silent stop.
 async fn rest_after(error: io::Error) -> io::Result<()> {
     match error.raw_os_error() {
-        Some(libc::ECONNABORTED | libc::ECONNRESET | libc::EINTR | libc::EPERM | libc::EPROTO) => Ok(()),
-        // accept(2): already-pending network errors are passed on as if from accept.
-        Some(libc::ENETDOWN | libc::ENETUNREACH | libc::EHOSTDOWN | libc::EHOSTUNREACH | libc::ETIMEDOUT) => {
+        Some(libc::ECONNABORTED | libc::ECONNRESET | libc::EINTR | libc::EPERM | libc::EPROTO) => {
             Ok(())
         }
+        // accept(2): already-pending network errors are passed on as if from accept.
+        Some(
+            libc::ENETDOWN
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::ETIMEDOUT,
+        ) => Ok(()),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
             tracing::warn!(%error, "cannot accept connections; raise the limit of open files (ulimit -n)");
             tokio::time::sleep(EXHAUSTED_PAUSE).await;

@@ -141,15 +141,20 @@ pub fn explain(denial: &Denial, headers: &mut HeaderMap) {
         Challenge::InsufficientScope => Some("Bearer error=\"insufficient_scope\""),
     };
     if let Some(challenge) = challenge {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(challenge),
+        );
     }
     if let Some(seconds) = denial.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if denial.reason == Reason::MethodRefused {
-        headers.entry(header::ALLOW).or_insert(HeaderValue::from_static(
-            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
-        ));
+        headers
+            .entry(header::ALLOW)
+            .or_insert(HeaderValue::from_static(
+                "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+            ));
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }

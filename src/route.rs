@@ -79,7 +79,12 @@ impl Routes {
     pub fn new(settings: &config::Config, kept: &mut Kept) -> Self {
         let mut routes = Vec::new();
         if let Some(verify) = &settings.endpoints.verify {
-            routes.push(Route::endpoint("verify", &verify.path, Target::Verify, settings));
+            routes.push(Route::endpoint(
+                "verify",
+                &verify.path,
+                Target::Verify,
+                settings,
+            ));
         }
         routes.extend(
             settings
@@ -98,7 +103,8 @@ impl Routes {
         let mut by_segment: HashMap<String, Vec<usize>> = HashMap::new();
         let mut anywhere = Vec::new();
         for route in &routes {
-            let firsts: Option<Vec<_>> = route.patterns.iter().map(Pattern::first_literal).collect();
+            let firsts: Option<Vec<_>> =
+                route.patterns.iter().map(Pattern::first_literal).collect();
             match firsts {
                 None => anywhere.push(route.index),
                 Some(firsts) => {
@@ -215,8 +221,12 @@ impl Route {
 
     fn matches(&self, head: &RequestHead<'_>) -> bool {
         self.serves_method(head)
-            && (self.hosts.is_empty() || self.hosts.iter().any(|host| matches_host(host, &head.host)))
-            && self.patterns.iter().any(|pattern| pattern.matches(&head.path))
+            && (self.hosts.is_empty()
+                || self.hosts.iter().any(|host| matches_host(host, &head.host)))
+            && self
+                .patterns
+                .iter()
+                .any(|pattern| pattern.matches(&head.path))
     }
 
     /// A preflight belongs to the route of the method that it asks for.
@@ -235,7 +245,9 @@ fn requested_method<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
     if head.method != Method::OPTIONS {
         return None;
     }
-    let value = head.headers.get(http::header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    let value = head
+        .headers
+        .get(http::header::ACCESS_CONTROL_REQUEST_METHOD)?;
     Some(value.as_bytes())
 }
 

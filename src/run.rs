@@ -71,7 +71,6 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// An usher whose sockets are bound, so that every address is known.
-#[derive(Debug)]
 pub struct Bound {
     listeners: Vec<TcpListener>,
     admin: Option<Admin>,
@@ -103,7 +102,13 @@ pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartErro
     let (identify, refreshers) = identify(&settings, kept, &options.clock, &mut registry)?;
     let pools = upstream::Metrics::default();
     pools.register(&mut registry);
-    let telemetry = Telemetry::new(&settings.log, &routes, registry, options.clock, options.access);
+    let telemetry = Telemetry::new(
+        &settings.log,
+        &routes,
+        registry,
+        options.clock,
+        options.access,
+    );
     let readiness = Arc::new(Readiness::new(identify.clone()));
     let sidecar = Arc::new(Sidecar {
         edge: Arc::new(edge(&settings)),
@@ -115,7 +120,11 @@ pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartErro
         telemetry: telemetry.clone(),
         in_flight: tokio::sync::Semaphore::new(settings.limits.requests),
     });
-    let listeners = settings.listeners.iter().map(listen).collect::<Result<_, _>>()?;
+    let listeners = settings
+        .listeners
+        .iter()
+        .map(listen)
+        .collect::<Result<_, _>>()?;
     let admin = match &settings.admin {
         Some(address) => Some(Admin::new(listen(address)?, readiness.clone(), telemetry)),
         None => None,
@@ -146,7 +155,8 @@ fn identify(
         kept,
         identity_bytes: settings.limits.identity_bytes,
     };
-    let (identify, refreshers) = Identify::new(settings, clock.clone(), metrics).map_err(StartError::Keys)?;
+    let (identify, refreshers) =
+        Identify::new(settings, clock.clone(), metrics).map_err(StartError::Keys)?;
     Ok((Arc::new(identify), refreshers))
 }
 
@@ -197,7 +207,8 @@ impl Bound {
         now: impl Future<Output = ()>,
     ) -> Result<Ended, StartError> {
         let drain = Drain::new();
-        let workers = Arc::new(Workers::start(self.workers(), &self.settings).map_err(StartError::Threads)?);
+        let workers =
+            Arc::new(Workers::start(self.workers(), &self.settings).map_err(StartError::Threads)?);
         let mut background = JoinSet::new();
         for refresher in self.refreshers {
             background.spawn(refresher.run());
@@ -206,7 +217,11 @@ impl Bound {
             background.spawn(admin.run());
         }
         let mut accepting = JoinSet::new();
-        for (listener, listen) in self.listeners.into_iter().zip(self.settings.listeners.clone()) {
+        for (listener, listen) in self
+            .listeners
+            .into_iter()
+            .zip(self.settings.listeners.clone())
+        {
             let (workers, guard) = (workers.clone(), drain.guard());
             accepting.spawn(async move {
                 let ended = workers.accept(&listener, &guard).await;

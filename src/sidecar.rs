@@ -18,7 +18,6 @@ use crate::telemetry::{Outcome, Record, Telemetry};
 use crate::upstream::{Outgoing, Pool, Upstream};
 
 /// What all workers share.
-#[derive(Debug)]
 pub struct Sidecar {
     /// Limits, canonical forms, stripping.
     pub edge: Arc<Edge>,
@@ -39,7 +38,7 @@ pub struct Sidecar {
 }
 
 /// One worker's view: what is shared, and its own connections to the app.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Worker {
     /// What all workers share.
     pub sidecar: Arc<Sidecar>,
@@ -49,7 +48,12 @@ pub struct Worker {
 
 impl Worker {
     /// Answers a request, whatever comes: logs, counts, and turns a denial into a response.
-    pub async fn handle(&self, peer: &Peer, guard: &Guard, request: Request<Incoming>) -> Response<Body> {
+    pub async fn handle(
+        &self,
+        peer: &Peer,
+        guard: &Guard,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let mut record = Record::start(&self.sidecar.telemetry, &parts, || peer.to_string());
         let mut grant = Grant::default();
@@ -108,7 +112,10 @@ impl Worker {
             body,
             guard,
         };
-        let mut response = sidecar.upstream.send(&self.pool, admission, outgoing).await?;
+        let mut response = sidecar
+            .upstream
+            .send(&self.pool, admission, outgoing)
+            .await?;
         grant.apply_to_app(response.headers_mut());
         record.ended(Outcome::Forwarded, response.status());
         Ok(response.map(Body::from))
@@ -116,5 +123,8 @@ impl Worker {
 }
 
 fn overloaded() -> Denial {
-    Denial::new(crate::denial::Reason::Overloaded, "limits.requests is reached")
+    Denial::new(
+        crate::denial::Reason::Overloaded,
+        "limits.requests is reached",
+    )
 }

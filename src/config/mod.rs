@@ -163,7 +163,7 @@ pub struct Fetch {
     pub timeout: Duration,
     /// Largest answer read, in bytes.
     pub max_bytes: usize,
-    /// Shortest pause between two fetches, whoever asks.
+    /// Shortest pause between an attempt and the next one that a request asks for.
     pub cooldown: Duration,
     /// How long a set counts as fresh when the answer does not say.
     pub refresh: Duration,
@@ -175,7 +175,16 @@ pub struct Fetch {
 
 /// A signature algorithm that usher accepts (RFC 7518 §3.1, RFC 8037 §3.1).
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[expect(missing_docs, reason = "the names are the RFC's")]
 pub enum Algorithm {

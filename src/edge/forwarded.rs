@@ -87,8 +87,16 @@ impl Forwarding {
             });
         }
         let earlier = Earlier {
-            forwarded_for: headers.get_all(X_FORWARDED_FOR).into_iter().cloned().collect(),
-            forwarded: headers.get_all(header::FORWARDED).into_iter().cloned().collect(),
+            forwarded_for: headers
+                .get_all(X_FORWARDED_FOR)
+                .into_iter()
+                .cloned()
+                .collect(),
+            forwarded: headers
+                .get_all(header::FORWARDED)
+                .into_iter()
+                .cloned()
+                .collect(),
             proto: one(headers, &X_FORWARDED_PROTO)?,
             host: one(headers, &X_FORWARDED_HOST)?,
         };
@@ -124,13 +132,20 @@ impl Forwarding {
                 headers.insert(X_FORWARDED_PROTO, proto(peer.scheme));
             }
             Some(earlier) => {
-                headers.insert(X_FORWARDED_FOR, joined(&earlier.forwarded_for, &peer.for_value));
+                headers.insert(
+                    X_FORWARDED_FOR,
+                    joined(&earlier.forwarded_for, &peer.for_value),
+                );
                 if earlier.proto.is_none() {
                     headers.insert(X_FORWARDED_PROTO, proto(peer.scheme));
                 }
             }
         }
-        if self.earlier.as_ref().is_none_or(|earlier| earlier.host.is_none()) {
+        if self
+            .earlier
+            .as_ref()
+            .is_none_or(|earlier| earlier.host.is_none())
+        {
             headers.insert(X_FORWARDED_HOST, host.clone());
         }
         if let Some(element) = element(peer, &host) {
@@ -228,7 +243,10 @@ mod tests {
     #[test]
     fn an_untrusted_peer_is_the_client_whatever_it_says() {
         let peer = Peer::from("192.0.2.1:7".parse::<SocketAddr>().unwrap());
-        let map = headers(&[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "https")]);
+        let map = headers(&[
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-proto", "https"),
+        ]);
         let forwarding = Forwarding::read(&peer, false, &proxies(), &map).unwrap();
         assert_eq!(forwarding.client(), Some("192.0.2.1".parse().unwrap()));
         assert_eq!(forwarding.scheme(), Scheme::Http);

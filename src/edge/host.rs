@@ -53,7 +53,10 @@ fn read(value: &HeaderValue) -> Result<Cow<'_, str>, Denial> {
 fn split_port(text: &str) -> Result<(&str, &str), Denial> {
     let after_literal = text.rfind(']').map_or(0, |end| end + 1);
     match text[after_literal..].find(':') {
-        Some(colon) => Ok((&text[..after_literal + colon], &text[after_literal + colon + 1..])),
+        Some(colon) => Ok((
+            &text[..after_literal + colon],
+            &text[after_literal + colon + 1..],
+        )),
         None if after_literal == 0 || after_literal == text.len() => Ok((text, "")),
         None => Err(refused("Host has characters after an address")),
     }
@@ -74,7 +77,10 @@ mod tests {
     fn host(target: &str, hosts: &[&str]) -> Option<String> {
         let mut request = http::Request::builder().uri(target);
         for host in hosts {
-            request = request.header(header::HOST, HeaderValue::from_bytes(host.as_bytes()).unwrap());
+            request = request.header(
+                header::HOST,
+                HeaderValue::from_bytes(host.as_bytes()).unwrap(),
+            );
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         canonical(&parts).ok().map(Cow::into_owned)
@@ -102,8 +108,8 @@ mod tests {
     #[test]
     fn odd_hosts_are_refused() {
         for odd in [
-            "", "a, b", "a b", "u@a", "a:99999", "a:b", "a:1:2", "[::1", "[::1]x", "[zz]", "a/b", "é", ":80",
-            "a;b", "a?b",
+            "", "a, b", "a b", "u@a", "a:99999", "a:b", "a:1:2", "[::1", "[::1]x", "[zz]", "a/b",
+            "é", ":80", "a;b", "a?b",
         ] {
             assert_eq!(host("/", &[odd]), None, "{odd}");
         }

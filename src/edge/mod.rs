@@ -213,7 +213,10 @@ fn check_message(parts: &Parts) -> Result<(), Denial> {
     let uri = &parts.uri;
     let absolute = uri.scheme().is_some();
     if absolute && !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(Denial::new(Reason::BadTarget, "the target's scheme is not http"));
+        return Err(Denial::new(
+            Reason::BadTarget,
+            "the target's scheme is not http",
+        ));
     }
     if !absolute && uri.authority().is_some() || !uri.path().starts_with('/') {
         return Err(Denial::new(
@@ -242,7 +245,11 @@ fn wanted_upgrade(parts: &Parts) -> Option<HeaderValue> {
             .headers
             .get(header::CONTENT_LENGTH)
             .is_none_or(|length| length == "0");
-    (nominated && !h2c && bodyless && parts.method == Method::GET && parts.version == Version::HTTP_11)
+    (nominated
+        && !h2c
+        && bodyless
+        && parts.method == Method::GET
+        && parts.version == Version::HTTP_11)
         .then(|| value.clone())
 }
 

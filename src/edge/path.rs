@@ -88,7 +88,9 @@ fn push_escape(text: &mut String, value: u8) {
 }
 
 fn hex(digit: Option<u8>) -> Option<u8> {
-    char::from(digit?).to_digit(16).and_then(|d| u8::try_from(d).ok())
+    char::from(digit?)
+        .to_digit(16)
+        .and_then(|d| u8::try_from(d).ok())
 }
 
 /// Checks a decoded path byte by byte; tells whether it is opaque.
@@ -104,7 +106,12 @@ fn inspect(text: &str) -> Result<bool, Denial> {
                 start = place + 1;
             }
             b';' => opaque = true,
-            b'%' => opaque |= matches!(&bytes[place + 1..], [b'2', b'F' | b'3', ..] | [b'3', b'B', ..]),
+            b'%' => {
+                opaque |= matches!(
+                    &bytes[place + 1..],
+                    [b'2', b'F' | b'3', ..] | [b'3', b'B', ..]
+                )
+            }
             b'\\' => return Err(refused("a backslash")),
             0..=0x20 | 0x7f.. => return Err(refused("a byte that must be escaped")),
             _ => {}
@@ -159,7 +166,14 @@ mod tests {
 
     #[test]
     fn plain_paths_are_themselves() {
-        for raw in ["/", "/a", "/a/", "/a.b/..c/c..", "/a:b@c,d=e&f!$'()*+~", "/..."] {
+        for raw in [
+            "/",
+            "/a",
+            "/a/",
+            "/a.b/..c/c..",
+            "/a:b@c,d=e&f!$'()*+~",
+            "/...",
+        ] {
             assert_eq!(text(raw), Some((raw.into(), false)), "{raw}");
         }
     }

@@ -18,7 +18,6 @@ use crate::route::Target;
 use verify::Verify;
 
 /// The endpoints that the configuration names.
-#[derive(Debug)]
 pub struct Endpoints {
     verify: Option<Verify>,
 }

@@ -39,7 +39,6 @@ impl Claims {
 }
 
 /// The endpoint.
-#[derive(Debug)]
 pub(super) struct Verify {
     claims: Claims,
     identify: Arc<Identify>,
@@ -103,7 +102,10 @@ fn bearer<'a>(head: &RequestHead<'a>) -> Result<&'a str, (&'static str, Denial)>
     let token = value
         .split_at_checked(7)
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
-        .ok_or((FORMAT, Denial::new(Reason::SchemeRefused, "not a bearer token")))?
+        .ok_or((
+            FORMAT,
+            Denial::new(Reason::SchemeRefused, "not a bearer token"),
+        ))?
         .1;
     std::str::from_utf8(token).map_err(|_| {
         (

@@ -31,8 +31,9 @@ impl Server {
     pub(super) fn new(settings: &Config, metrics: ConnectionMetrics) -> Self {
         let mut http = http1::Builder::new();
         // Time is the watchman's business: a timer a request costs more than a clock a worker.
-        http.header_read_timeout(None)
-            .max_buf_size(settings.limits.header_bytes.max(8 * 1024) + settings.limits.target_bytes);
+        http.header_read_timeout(None).max_buf_size(
+            settings.limits.header_bytes.max(8 * 1024) + settings.limits.target_bytes,
+        );
         if settings.limits.header_count > 100 {
             http.max_headers(settings.limits.header_count);
         }
@@ -94,7 +95,8 @@ impl Server {
                 Ok::<_, Infallible>(response)
             }
         });
-        let mut connection = std::pin::pin!(self.http.serve_connection(io, service).with_upgrades());
+        let mut connection =
+            std::pin::pin!(self.http.serve_connection(io, service).with_upgrades());
         let served = tokio::select! {
             biased;
             served = connection.as_mut() => served,

@@ -81,7 +81,11 @@ impl Access {
         if let Err(error) = started {
             tracing::error!(%error, "no access log: its thread cannot be started");
         }
-        Self { lines, format, lost }
+        Self {
+            lines,
+            format,
+            lost,
+        }
     }
 
     pub(super) fn write(&self, line: &Line<'_>) {

@@ -14,7 +14,11 @@ pub fn start(settings: &Log) {
         .with_writer(std::io::stderr);
     // An error here means that a subscriber is installed, as in tests.
     let _ = match settings.format {
-        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_ansi(false)
+            .try_init(),
         LogFormat::Text => builder
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)

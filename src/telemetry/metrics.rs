@@ -62,9 +62,10 @@ const BUCKETS: [f64; 14] = [
 impl Metrics {
     pub(super) fn new(routes: &[String], registry: &mut Registry) -> Self {
         let requests = Family::<RequestLabels, Counter>::default();
-        let seconds = Family::<Vec<(&'static str, String)>, Histogram>::new_with_constructor(|| {
-            Histogram::new(BUCKETS)
-        });
+        let seconds =
+            Family::<Vec<(&'static str, String)>, Histogram>::new_with_constructor(|| {
+                Histogram::new(BUCKETS)
+            });
         let in_flight = Gauge::default();
         let connections = ConnectionMetrics::default();
         let lines_lost = Counter::default();
@@ -78,7 +79,11 @@ impl Metrics {
             "From a request's head to the end of its answer",
             seconds.clone(),
         );
-        registry.register("requests_in_flight", "Requests under way", in_flight.clone());
+        registry.register(
+            "requests_in_flight",
+            "Requests under way",
+            in_flight.clone(),
+        );
         registry.register(
             "access_lines_lost",
             "Access lines dropped since the reader was too slow",
@@ -114,7 +119,10 @@ impl Metrics {
         match (outcome, route) {
             (Outcome::Forwarded, Some(route)) => route.forwarded.inc(),
             (Outcome::Answered, Some(route)) => route.answered.inc(),
-            _ => self.deny(route, denial.map_or(Reason::Internal, |denial| denial.reason)),
+            _ => self.deny(
+                route,
+                denial.map_or(Reason::Internal, |denial| denial.reason),
+            ),
         };
         if let Some(route) = route {
             route.seconds.observe(seconds);
@@ -156,7 +164,11 @@ impl RouteMetrics {
 impl ConnectionMetrics {
     fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("connections");
-        registry.register("accepted", "Client connections accepted", self.accepted.clone());
+        registry.register(
+            "accepted",
+            "Client connections accepted",
+            self.accepted.clone(),
+        );
         registry.register(
             "refused",
             "Client connections closed at once since limits.connections was reached",

@@ -38,7 +38,11 @@ impl Telemetry {
         clock: Clock,
         sink: Sink,
     ) -> Arc<Self> {
-        let routes: Vec<_> = routes.all().iter().map(|route| route.name.clone()).collect();
+        let routes: Vec<_> = routes
+            .all()
+            .iter()
+            .map(|route| route.name.clone())
+            .collect();
         let metrics = Metrics::new(&routes, &mut registry);
         let access = settings
             .access

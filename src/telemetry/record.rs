@@ -65,7 +65,11 @@ struct Details {
 
 impl Record {
     /// Starts with the head as it arrived.
-    pub fn start(telemetry: &Arc<Telemetry>, parts: &Parts, client: impl FnOnce() -> String) -> Self {
+    pub fn start(
+        telemetry: &Arc<Telemetry>,
+        parts: &Parts,
+        client: impl FnOnce() -> String,
+    ) -> Self {
         telemetry.metrics.in_flight.inc();
         let details = telemetry.access.is_some().then(|| {
             Box::new(Details {

@@ -74,7 +74,11 @@ impl RequestBody {
         Self(None)
     }
 
-    pub(super) fn new(body: Incoming, idle: Duration, edge: &Arc<Edge>) -> (Self, Option<Arc<Progress>>) {
+    pub(super) fn new(
+        body: Incoming,
+        idle: Duration,
+        edge: &Arc<Edge>,
+    ) -> (Self, Option<Arc<Progress>>) {
         if body.is_end_stream() {
             return (Self::empty(), None);
         }
@@ -111,9 +115,9 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0
-            .as_ref()
-            .map_or(SizeHint::with_exact(0), |upload| upload.body.body.size_hint())
+        self.0.as_ref().map_or(SizeHint::with_exact(0), |upload| {
+            upload.body.body.size_hint()
+        })
     }
 }
 
@@ -143,7 +147,12 @@ pub struct AnswerBody {
 }
 
 impl AnswerBody {
-    pub(super) fn new(body: Incoming, idle: Duration, pool: &Arc<Pool>, connection: Connection) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        idle: Duration,
+        pool: &Arc<Pool>,
+        connection: Connection,
+    ) -> Self {
         let mut answer = Self {
             body: Timed::new(body, idle),
             connection: Some((pool.clone(), connection)),

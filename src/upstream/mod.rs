@@ -29,7 +29,6 @@ use body::Progress;
 use pool::Connection;
 
 /// The app, and how long we wait for it.
-#[derive(Debug)]
 pub struct Upstream {
     identify: Arc<Identify>,
     /// Whether the app receives the token.
@@ -89,7 +88,13 @@ impl Upstream {
         let guard = outgoing.guard;
         let mut parts = outgoing.parts;
         let downstream = parts.extensions.remove::<OnUpgrade>();
-        self.prepare(&mut parts, outgoing.peer, outgoing.arrival, edge, &admission);
+        self.prepare(
+            &mut parts,
+            outgoing.peer,
+            outgoing.arrival,
+            edge,
+            &admission,
+        );
         let (body, progress) = RequestBody::new(outgoing.body, self.idle, edge);
         let (answer, connection) = self.exchange(pool, parts, body, progress).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -102,7 +107,14 @@ impl Upstream {
     }
 
     /// Turns the request that arrived into the one that leaves.
-    fn prepare(&self, parts: &mut Parts, peer: &Peer, arrival: &Arrival, edge: &Edge, admission: &Admission) {
+    fn prepare(
+        &self,
+        parts: &mut Parts,
+        peer: &Peer,
+        arrival: &Arrival,
+        edge: &Edge,
+        admission: &Admission,
+    ) {
         if parts.uri.scheme().is_some() {
             // Origin form (RFC 9112 §3.2.1): we are the app's origin, not its proxy.
             if let Some(target) = parts.uri.path_and_query().cloned() {
@@ -110,7 +122,7 @@ impl Upstream {
             }
         }
         if !self.pass_token {
-            self.identify.sources().strip(parts);
+            self.strip_token(parts);
         }
         parts.version = Version::HTTP_11;
         let headers = &mut parts.headers;
@@ -129,6 +141,20 @@ impl Upstream {
                     headers.insert(name.clone(), value.clone());
                 }
             }
+        }
+    }
+
+    fn strip_token(&self, parts: &mut Parts) {
+        let query = parts.uri.query();
+        let Some(query) = self.identify.sources().strip(&mut parts.headers, query) else {
+            return;
+        };
+        let target = match query.is_empty() {
+            true => parts.uri.path().to_owned(),
+            false => format!("{}?{query}", parts.uri.path()),
+        };
+        if let Ok(target) = target.parse() {
+            parts.uri = target;
         }
     }
 
@@ -205,8 +231,10 @@ impl Upstream {
 /// Whether a request may be sent twice although the first may have been processed:
 /// a safe method without a body.
 fn repeatable(request: &Request<RequestBody>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-        && request.body().is_end_stream()
+    matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    ) && request.body().is_end_stream()
 }
 
 fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
@@ -244,7 +272,9 @@ fn exchange_failed(error: &hyper::Error) -> Denial {
                 Reason::RequestTimeout,
                 "the client sent nothing of its body for timeouts.idle",
             ),
-            BodyError::Broken(_) => Denial::new(Reason::ClientGone, "the client's body ended early"),
+            BodyError::Broken(_) => {
+                Denial::new(Reason::ClientGone, "the client's body ended early")
+            }
         };
     }
     Denial::because(Reason::UpstreamBroken, format!("no usable answer: {error}"))

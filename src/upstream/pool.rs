@@ -56,7 +56,11 @@ impl Metrics {
     /// Shows the counts.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("upstream");
-        registry.register("connects", "Connections opened to the app", self.connects.clone());
+        registry.register(
+            "connects",
+            "Connections opened to the app",
+            self.connects.clone(),
+        );
         registry.register(
             "connect_failures",
             "Connections to the app that could not be opened",
@@ -130,7 +134,9 @@ impl Pool {
     pub fn sweep(&self) {
         let mut idle = self.idle.lock();
         let before = idle.len();
-        idle.retain(|idle| idle.since.elapsed() < self.settings.idle && !idle.connection.sender.is_closed());
+        idle.retain(|idle| {
+            idle.since.elapsed() < self.settings.idle && !idle.connection.sender.is_closed()
+        });
         self.metrics
             .idle
             .dec_by(i64::try_from(before - idle.len()).unwrap_or(0));

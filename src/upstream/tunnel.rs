@@ -33,7 +33,9 @@ pub(super) fn open(
     guard: Guard,
 ) -> Result<Response<AnswerBody>, Denial> {
     let (mut parts, body) = answer.into_parts();
-    let got = headers::single(&parts.headers, &header::UPGRADE).ok().flatten();
+    let got = headers::single(&parts.headers, &header::UPGRADE)
+        .ok()
+        .flatten();
     let same = got.is_some_and(|got| got.as_bytes().eq_ignore_ascii_case(wanted.as_bytes()));
     let Some(upstream) = parts.extensions.remove::<OnUpgrade>().filter(|_| same) else {
         return Err(broken(
@@ -64,7 +66,8 @@ async fn join(
     idle: Duration,
     mut guard: Guard,
 ) -> io::Result<(u64, u64)> {
-    let (downstream, upstream) = tokio::try_join!(downstream, upstream).map_err(io::Error::other)?;
+    let (downstream, upstream) =
+        tokio::try_join!(downstream, upstream).map_err(io::Error::other)?;
     let moved = Arc::new(AtomicU64::new(0));
     let mut downstream = Counted::new(downstream, &moved);
     let mut upstream = Counted::new(upstream, &moved);
@@ -119,7 +122,11 @@ impl AsyncRead for Counted {
 }
 
 impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 

@@ -1,0 +1,282 @@
+//! Finds the token in a request, and takes it out of what is forwarded.
+
+use std::borrow::Cow;
+
+use http::header::{AUTHORIZATION, ORIGIN};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use percent_encoding::percent_decode_str;
+
+use super::cookie;
+use crate::config::{TokenSource, Tokens};
+use crate::denial::{Denial, Reason};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Where tokens are read from, in order.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    from: Vec<TokenSource>,
+    cookie_origins: Vec<String>,
+    max_bytes: usize,
+}
+
+/// What decides about a token's presence.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The request's method.
+    pub method: &'a Method,
+    /// The request's header fields.
+    pub headers: &'a HeaderMap,
+    /// The query, without `?`.
+    pub query: Option<&'a str>,
+    /// The scheme that the client used, `http` or `https`.
+    pub scheme: &'a str,
+    /// The authority that the client asked for: a host, and a port unless it is the default.
+    pub authority: &'a str,
+    /// Whether the request asks to change the protocol of its connection.
+    pub upgrade: bool,
+}
+
+/// A token as it was sent; nothing is known about it but its characters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bearer<'a> {
+    /// The token.
+    pub token: Cow<'a, str>,
+    /// Where it was.
+    pub source: &'a TokenSource,
+}
+
+impl std::fmt::Debug for Bearer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bearer")
+            .field("source", self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sources {
+    /// Resolves the settings.
+    pub(super) fn new(tokens: &Tokens) -> Self {
+        Self {
+            from: tokens.from.clone(),
+            cookie_origins: tokens.cookie_origins.clone(),
+            max_bytes: tokens.max_bytes,
+        }
+    }
+
+    /// The token of the first source that is present. If that one is bad, no other is asked.
+    ///
+    /// An empty cookie counts as absent, since that is how many apps log out.
+    pub fn find<'a>(&'a self, asked: &Asked<'a>) -> Result<Option<Bearer<'a>>, Denial> {
+        for source in &self.from {
+            let found = match source {
+                TokenSource::Authorization => authorization(asked.headers)?,
+                TokenSource::Header(name) => header(asked.headers, name)?,
+                TokenSource::Query(name) => query(asked.query, name)?,
+                TokenSource::Cookie(name) => self.cookie(asked, name)?,
+            };
+            if let Some(token) = found {
+                self.check(&token)?;
+                return Ok(Some(Bearer { token, source }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes every source out of what is forwarded, whether it was read or not. Returns the
+    /// new query if it changed; it is empty if nothing is left of it.
+    ///
+    /// `Authorization` with another scheme than `Bearer` is somebody else's, and stays.
+    pub fn strip(&self, headers: &mut HeaderMap, query: Option<&str>) -> Option<String> {
+        let mut changed: Option<String> = None;
+        for source in &self.from {
+            match source {
+                TokenSource::Authorization => strip_authorization(headers),
+                TokenSource::Header(name) => {
+                    headers.remove(name);
+                }
+                TokenSource::Cookie(name) => cookie::remove(headers, name),
+                TokenSource::Query(name) => {
+                    let current = changed.as_deref().or(query);
+                    if let Some(shorter) = current.and_then(|query| without(query, name)) {
+                        changed = Some(shorter);
+                    }
+                }
+            }
+        }
+        changed
+    }
+
+    /// Length first, then the characters of RFC 6750 §2.1 (`b64token`).
+    fn check(&self, token: &str) -> Result<(), Denial> {
+        if token.is_empty() {
+            return Err(Denial::new(Reason::TokenMissing, "its place is empty"));
+        }
+        if token.len() > self.max_bytes {
+            return Err(Denial::new(
+                Reason::TokenTooLarge,
+                "it is longer than `limits.token_bytes`",
+            ));
+        }
+        let digits = token.trim_end_matches('=');
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+        if digits.is_empty() || !digits.bytes().all(allowed) {
+            return malformed("it holds characters that no token has");
+        }
+        Ok(())
+    }
+
+    /// A browser sends cookies whoever made it ask. So a cookie counts for what may change
+    /// something only if the page that asked is known to be ours.
+    fn cookie<'a>(&self, asked: &Asked<'a>, name: &str) -> Result<Option<Cow<'a, str>>, Denial> {
+        let filled = cookie::values(asked.headers, name).filter(|value| !value.is_empty());
+        let Some(token) = single(filled)? else {
+            return Ok(None);
+        };
+        let safe = matches!(*asked.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        if (!safe || asked.upgrade) && !self.is_own_page(asked) {
+            return Err(Denial::new(
+                Reason::CrossSite,
+                "its cookie came with an unsafe request that no page of ours has made",
+            ));
+        }
+        text(token).map(Some)
+    }
+
+    /// `Origin` decides; where a browser leaves it out, `Sec-Fetch-Site` does.
+    fn is_own_page(&self, asked: &Asked<'_>) -> bool {
+        let mut origins = asked.headers.get_all(ORIGIN).into_iter();
+        if let Some(origin) = origins.next() {
+            return origins.next().is_none() && self.is_own_origin(asked, origin);
+        }
+        let mut sites = asked.headers.get_all(SEC_FETCH_SITE).into_iter();
+        sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none()
+    }
+
+    fn is_own_origin(&self, asked: &Asked<'_>, origin: &HeaderValue) -> bool {
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        if self.cookie_origins.iter().any(|known| known == origin) {
+            return true;
+        }
+        let Some((scheme, authority)) = origin.split_once("://") else {
+            return false;
+        };
+        let port = match asked.scheme {
+            "https" => ":443",
+            _ => ":80",
+        };
+        let bare = |authority: &str| {
+            let bare = authority.strip_suffix(port).unwrap_or(authority);
+            bare.to_ascii_lowercase()
+        };
+        !authority.is_empty() && scheme == asked.scheme && bare(authority) == bare(asked.authority)
+    }
+}
+
+/// `Authorization: Bearer <token>`: the scheme in any case, one space, the token.
+fn authorization(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, Denial> {
+    let lines = headers.get_all(AUTHORIZATION).into_iter();
+    let Some(line) = single(lines.map(HeaderValue::as_bytes))? else {
+        return Ok(None);
+    };
+    if line.is_empty() {
+        return Err(Denial::new(
+            Reason::TokenMissing,
+            "`Authorization` is empty",
+        ));
+    }
+    if !is_bearer(line) {
+        return Err(Denial::new(
+            Reason::SchemeRefused,
+            "the scheme of `Authorization` is not `Bearer`",
+        ));
+    }
+    match line.get(SCHEME.len()..).and_then(|rest| rest.split_first()) {
+        Some((b' ', token)) if !token.is_empty() => text(token).map(Some),
+        _ => malformed("`Authorization` is not `Bearer`, one space, and a token"),
+    }
+}
+
+const SCHEME: &[u8] = b"bearer";
+
+/// Whether the scheme is `Bearer`, whatever follows it.
+fn is_bearer(line: &[u8]) -> bool {
+    let Some((scheme, rest)) = line.split_at_checked(SCHEME.len()) else {
+        return false;
+    };
+    // The characters of a `token` (RFC 9110 §5.6.2): `Bearer-x` is another scheme.
+    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    scheme.eq_ignore_ascii_case(SCHEME) && !rest.first().is_some_and(is_tchar)
+}
+
+fn strip_authorization(headers: &mut HeaderMap) {
+    let lines = headers.get_all(AUTHORIZATION).into_iter();
+    let kept: Vec<_> = lines
+        .filter(|line| !is_bearer(line.as_bytes()))
+        .cloned()
+        .collect();
+    headers.remove(AUTHORIZATION);
+    for line in kept {
+        headers.append(AUTHORIZATION, line);
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Cow<'a, str>>, Denial> {
+    let lines = headers.get_all(name).into_iter();
+    match single(lines.map(HeaderValue::as_bytes))? {
+        Some(value) => text(value).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// RFC 6750 §2.3, with names and values percent-encoded.
+fn query<'a>(query: Option<&'a str>, name: &str) -> Result<Option<Cow<'a, str>>, Denial> {
+    let parts = query.unwrap_or_default().split('&');
+    let Some(value) = single(parts.filter_map(|part| parameter(part, name)))? else {
+        return Ok(None);
+    };
+    match percent_decode_str(value).decode_utf8() {
+        Ok(value) => Ok(Some(value)),
+        Err(_) => malformed("it is not text"),
+    }
+}
+
+/// The value, if the part of a query has this name once it is decoded.
+fn parameter<'a>(part: &'a str, name: &str) -> Option<&'a str> {
+    let (found, value) = part.split_once('=').unwrap_or((part, ""));
+    let found = percent_decode_str(found);
+    found.eq(name.bytes()).then_some(value)
+}
+
+/// The query without a parameter, if it has it.
+fn without(query: &str, name: &str) -> Option<String> {
+    let parts = || query.split('&');
+    let mut found = parts().filter_map(|part| parameter(part, name));
+    found.next()?;
+    let kept: Vec<_> = parts()
+        .filter(|part| parameter(part, name).is_none())
+        .collect();
+    Some(kept.join("&"))
+}
+
+/// The only one, if there is one; two are ambiguous, and the client's mistake.
+fn single<T>(mut found: impl Iterator<Item = T>) -> Result<Option<T>, Denial> {
+    let first = found.next();
+    if found.next().is_some() {
+        return Err(Denial::new(Reason::TokenTwice, "its place is there twice"));
+    }
+    Ok(first)
+}
+
+fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Denial> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Ok(Cow::Borrowed(text)),
+        Err(_) => malformed("it is not text"),
+    }
+}
+
+fn malformed<T>(detail: &'static str) -> Result<T, Denial> {
+    Err(Denial::new(Reason::TokenMalformed, detail))
+}

@@ -1,0 +1,85 @@
+//! Single cookies in `Cookie` lines (RFC 6265 §4.2), found and taken out.
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+
+/// The values of all cookies named `name`, over all lines: several lines are one list.
+pub(super) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(COOKIE).into_iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| value(pair, name))
+}
+
+/// The value, if the pair has this name.
+fn value<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let place = pair.iter().position(|byte| *byte == b'=')?;
+    let (found, value) = pair.split_at_checked(place)?;
+    let value = value.get(1..).unwrap_or_default();
+    (found.trim_ascii() == name.as_bytes()).then(|| value.trim_ascii())
+}
+
+/// Takes out every cookie named `name`; what else the lines hold stays byte for byte.
+pub(super) fn remove(headers: &mut HeaderMap, name: &str) {
+    if values(headers, name).next().is_none() {
+        return;
+    }
+    let lines: Vec<_> = headers
+        .get_all(COOKIE)
+        .into_iter()
+        .map(|line| without(line, name))
+        .collect();
+    headers.remove(COOKIE);
+    for line in lines.into_iter().flatten() {
+        headers.append(COOKIE, line);
+    }
+}
+
+/// The line without the cookie; `None` if nothing is left.
+fn without(line: &HeaderValue, name: &str) -> Option<HeaderValue> {
+    let pairs = || line.as_bytes().split(|byte| *byte == b';');
+    if !pairs().any(|pair| value(pair, name).is_some()) {
+        return Some(line.clone());
+    }
+    let kept: Vec<_> = pairs().filter(|pair| value(pair, name).is_none()).collect();
+    let kept = kept.join(&b';');
+    let kept = kept.trim_ascii();
+    if kept.is_empty() {
+        return None;
+    }
+    let mut kept = HeaderValue::from_bytes(kept).ok()?;
+    kept.set_sensitive(line.is_sensitive());
+    Some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strip(lines: &[&'static str]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(COOKIE, HeaderValue::from_static(line));
+        }
+        remove(&mut headers, "t");
+        let left = headers.get_all(COOKIE).into_iter();
+        left.map(|line| line.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn only_the_one_cookie_goes() {
+        let table: &[(&[&'static str], &[&str])] = &[
+            (&["t=1"], &[]),
+            (&["a=1; t=2; b=3"], &["a=1; b=3"]),
+            (&["t=1; a=1"], &["a=1"]),
+            (&["a=1;t=1"], &["a=1"]),
+            (&["a=1; t=1; t=2"], &["a=1"]),
+            (&[" t = 1 ;a=\"x y\";  b"], &["a=\"x y\";  b"]),
+            (&["tt=1; xt=2; T=3; t"], &["tt=1; xt=2; T=3; t"]),
+            (&["a=t=1"], &["a=t=1"]),
+            (&["a=1", "t=2", "b=3;;"], &["a=1", "b=3;;"]),
+        ];
+        for (lines, left) in table {
+            assert_eq!(strip(lines), *left, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Who is this? From a request's token to an identity that can be trusted.
+//!
+//! Read in this order: `bearer` finds the token in a request, `token` verifies it (`jws`
+//! takes it apart, `claims` checks what it says, `render` turns that into header values),
+//! `keys` holds what verifies it (`refresher` fetches, `jwks` reads sets, `key` is one key),
+//! and `seen` remembers verdicts.
+
+mod algorithm;
+mod bearer;
+mod claims;
+mod cookie;
+mod der;
+mod fetch;
+mod fingerprint;
+mod inspect;
+mod issuer;
+mod json;
+mod jwks;
+mod jws;
+mod key;
+mod keys;
+mod metrics;
+pub mod mint;
+mod refresher;
+mod render;
+mod seen;
+mod start;
+mod step;
+mod token;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub use self::bearer::{Asked, Bearer, Sources};
+pub use self::fingerprint::{Fingerprint, fingerprint};
+pub use self::inspect::{Inspected, inspect};
+pub use self::metrics::Metrics;
+pub use self::refresher::Refresher;
+pub use self::start::StartError;
+pub use self::step::{Outcome, Step};
+pub use self::token::Verified;
+
+use self::issuer::Issuer;
+use self::keys::Patience;
+use self::seen::Seen;
+use self::step::Trace;
+use self::token::{Context, Stop};
+use crate::clock::Clock;
+use crate::config;
+use crate::denial::{Denial, Reason};
+use crate::identity::Kept;
+
+/// What identification needs of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who may sign tokens.
+    pub issuers: Vec<config::Issuer>,
+    /// Where tokens are read from and how they are remembered.
+    pub tokens: config::Tokens,
+    /// The identity headers.
+    pub headers: Vec<config::IdentityHeader>,
+    /// The claims that somebody reads.
+    pub kept: Kept,
+    /// Bytes that the identity headers may take together, names included.
+    pub identity_bytes: usize,
+}
+
+/// Verifies tokens and remembers verdicts.
+pub struct Identify {
+    issuers: Vec<Issuer>,
+    sources: Sources,
+    seen: Seen,
+    clock: Clock,
+    metrics: Metrics,
+    max_bytes: usize,
+    identity_bytes: usize,
+    /// The refreshers end when this is dropped.
+    _owner: watch::Sender<()>,
+}
+
+/// How an issuer's keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerState {
+    /// The issuer's configured name.
+    pub name: Arc<str>,
+    /// Whether readiness waits for its keys.
+    pub required: bool,
+    /// Whether there are keys that may be used.
+    pub has_keys: bool,
+    /// Seconds since they were fetched.
+    pub age: Option<u64>,
+    /// Why the last fetch failed, if it did.
+    pub last_error: Option<String>,
+}
+
+impl Identify {
+    /// Resolves the settings and reads key files; nothing is fetched before the refreshers
+    /// run. An error names every problem.
+    pub fn new(
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<(Self, Vec<Refresher>), StartError> {
+        let (owner, alive) = watch::channel(());
+        let patience = Patience {
+            max_waiters: settings.tokens.max_waiters,
+            key_wait: settings.tokens.key_wait,
+        };
+        let mut issuers = Vec::new();
+        let mut refreshers = Vec::new();
+        let mut problems = Vec::new();
+        for issuer in &settings.issuers {
+            match start::keys(issuer, patience, &clock, &metrics, &alive) {
+                Ok((keys, refresher)) => {
+                    let (headers, kept) = (&settings.headers, &settings.kept);
+                    issuers.push(Issuer::new(issuer, keys, headers, kept));
+                    refreshers.extend(refresher);
+                }
+                Err(problem) => problems.push(format!("issuer `{}`: {problem}", issuer.name)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(StartError(problems));
+        }
+        let identify = Self {
+            issuers,
+            sources: Sources::new(&settings.tokens),
+            seen: Seen::new(&settings.tokens, clock.clone()),
+            clock,
+            metrics,
+            max_bytes: settings.tokens.max_bytes,
+            identity_bytes: settings.identity_bytes,
+            _owner: owner,
+        };
+        Ok((identify, refreshers))
+    }
+
+    /// Where tokens are read from.
+    pub const fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Who the token names. Waits only for a key that is being fetched.
+    pub async fn identify(&self, token: &str) -> Result<Arc<Verified>, Denial> {
+        token::size(token, self.max_bytes)?;
+        let digest = token::digest(token);
+        if let Some(verdict) = self.recall(&digest) {
+            return verdict;
+        }
+        self.metrics.misses.inc();
+        let stop = match self.verify_once(&digest, token) {
+            Ok(verified) => return Ok(verified),
+            Err(stop) => stop,
+        };
+        self.wait(&stop).await?;
+        match self.verify_once(&digest, token) {
+            Ok(verified) => Ok(verified),
+            Err(stop) => Err(denial(&stop)),
+        }
+    }
+
+    /// The same verification step by step, past the caches, up to the first failure.
+    pub async fn explain(&self, token: &str) -> Vec<Step> {
+        let mut trace = Trace::on();
+        if let Err(stop) = token::verify(&self.context(), token, &mut trace)
+            && matches!(stop, Stop::KeyWanted { .. })
+        {
+            match self.wait(&stop).await {
+                Ok(()) => {
+                    trace.restart();
+                    // The outcome is the last step.
+                    let _ = token::verify(&self.context(), token, &mut trace);
+                }
+                Err(denial) => {
+                    let _ = trace.step("key", Err::<(), _>(denial), |()| String::new());
+                }
+            }
+        }
+        trace.into_steps()
+    }
+
+    /// How each issuer's keys are.
+    pub fn ready(&self) -> Vec<IssuerState> {
+        let now = self.clock.now();
+        let state = |issuer: &Issuer| {
+            let set = issuer.keys.current();
+            let age = set.as_ref().map(|set| now.saturating_sub(set.fetched));
+            IssuerState {
+                name: Arc::clone(&issuer.name),
+                required: issuer.required,
+                has_keys: issuer.keys.usable(now).is_ok(),
+                age: age.map(|age| u64::try_from(age).unwrap_or(0)),
+                last_error: issuer.keys.last_error.lock().clone(),
+            }
+        };
+        self.issuers.iter().map(state).collect()
+    }
+
+    /// A verdict that was reached before and still holds: the cache is asked for what was
+    /// said, the clock for the time, and the issuer for the key.
+    fn recall(&self, digest: &[u8; 32]) -> Option<Result<Arc<Verified>, Denial>> {
+        if let Some(verified) = self.seen.verified(digest) {
+            let now = self.clock.now();
+            if let Err(denial) = verified.times().check(now) {
+                return Some(Err(denial));
+            }
+            if self.still_stands(&verified, now) {
+                self.metrics.hits.inc();
+                return Some(Ok(verified));
+            }
+            self.seen.forget(digest);
+            return None;
+        }
+        let refusal = self.seen.refused(digest)?;
+        if let Some((issuer, version)) = refusal.keys
+            && self.issuers.get(issuer)?.keys.version() != version
+        {
+            return None;
+        }
+        self.metrics.refused_hits.inc();
+        Some(Err(refusal.denial.clone()))
+    }
+
+    fn still_stands(&self, verified: &Verified, now: i64) -> bool {
+        let place = usize::try_from(verified.issuer).unwrap_or(usize::MAX);
+        self.issuers.get(place).is_some_and(|issuer| {
+            issuer.generation == verified.generation && issuer.keys.hold(verified.key, now)
+        })
+    }
+
+    fn verify_once(&self, digest: &[u8; 32], token: &str) -> Result<Arc<Verified>, Arc<Stop>> {
+        self.seen.once(digest, || {
+            self.metrics.verifications.inc();
+            token::verify(&self.context(), token, &mut Trace::off())
+        })
+    }
+
+    /// Waits for the key that is missing; anything else that stopped a token is final.
+    async fn wait(&self, stop: &Stop) -> Result<(), Denial> {
+        let Stop::KeyWanted { issuer, kid } = stop else {
+            return Err(denial(stop));
+        };
+        match self.issuers.get(*issuer) {
+            Some(issuer) => issuer.keys.wait_for(kid).await,
+            None => Err(denial(stop)),
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            issuers: &self.issuers,
+            max_bytes: self.max_bytes,
+            identity_bytes: self.identity_bytes,
+            now: self.clock.now(),
+        }
+    }
+}
+
+/// What is answered if nothing more can be done.
+fn denial(stop: &Stop) -> Denial {
+    match stop {
+        Stop::Refused(refusal) => refusal.denial.clone(),
+        Stop::KeyWanted { .. } => {
+            Denial::new(Reason::KeyPending, "the key with its `kid` came and went")
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! From a token to an identity, in the one order in which that is sound: size, shape, header,
+//! issuer, algorithm, key, signature, and only then the claims.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+
+use super::algorithm;
+use super::claims::{self, Claims, Times};
+use super::fingerprint::{self, Fingerprint};
+use super::issuer::{Issuer, Rules};
+use super::jws::{self, Header, Segments};
+use super::key::Key;
+use super::keys::{KeySet, Lookup};
+use super::render;
+use super::step::Trace;
+use crate::config::Algorithm;
+use crate::denial::{Denial, Reason};
+use crate::identity::Identity;
+
+/// The most signatures that are checked for one token.
+const MAX_TRIES: usize = 4;
+
+/// A token that was good when it was looked at, and what it takes to ask again.
+#[derive(Debug)]
+pub struct Verified {
+    /// Who it names.
+    pub identity: Identity,
+    /// Its name in logs.
+    pub fingerprint: Fingerprint,
+    /// The first second at which it is good no more, leeway included; `i64::MAX`: never.
+    pub ends: i64,
+    pub(super) starts: i64,
+    /// The key that verified it.
+    pub(super) key: u64,
+    /// The issuer's place among all issuers.
+    pub(super) issuer: u32,
+    /// The rules it was checked against.
+    pub(super) generation: u32,
+}
+
+impl Verified {
+    pub(super) const fn times(&self) -> Times {
+        Times {
+            ends: self.ends,
+            starts: self.starts,
+        }
+    }
+}
+
+/// Why there is no identity.
+#[derive(Clone, Debug)]
+pub(super) enum Stop {
+    /// The token is refused.
+    Refused(Refusal),
+    /// The issuer's keys do not hold this name; a fresh set might.
+    KeyWanted { issuer: usize, kid: Box<str> },
+}
+
+/// A refusal, and which key set it rests on.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) denial: Denial,
+    /// The issuer's place and the version of its keys, if another set could change the verdict.
+    pub(super) keys: Option<(usize, u64)>,
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Refused(Refusal { denial, keys: None })
+    }
+}
+
+/// What verification needs beside the token.
+pub(super) struct Context<'a> {
+    pub(super) issuers: &'a [Issuer],
+    pub(super) max_bytes: usize,
+    pub(super) identity_bytes: usize,
+    pub(super) now: i64,
+}
+
+/// Verifies a token. Never waits: a key that is not here is [`Stop::KeyWanted`].
+pub(super) fn verify(
+    context: &Context<'_>,
+    token: &str,
+    trace: &mut Trace,
+) -> Result<Verified, Stop> {
+    trace.step("size", size(token, context.max_bytes), |()| {
+        format!("{} bytes, at most {}", token.len(), context.max_bytes)
+    })?;
+    let segments = trace.step("shape", jws::split(token), |_| "three segments".to_owned())?;
+    let header = trace.step("header", jws::header(segments.header), describe)?;
+    let claims = trace.step("payload", jws::object(segments.payload), |claims| {
+        format!("{} claims, not believed yet", claims.len())
+    })?;
+    let (place, issuer) =
+        trace.step("issuer", choose(context.issuers, &claims), |(_, issuer)| {
+            format!("configured as `{}`", issuer.name)
+        })?;
+    trace.step("type", check_type(&header, &issuer.rules), |()| {
+        header.typ.clone().unwrap_or_else(|| "absent".to_owned())
+    })?;
+    let algorithm = trace.step(
+        "algorithm",
+        choose_algorithm(&header, &issuer.rules),
+        |name| format!("{} is in the issuer's list", name.name()),
+    )?;
+    let set = trace.step("keys", issuer.keys.usable(context.now), |set| {
+        format!("{} usable", set.len())
+    })?;
+    let id = signature(&set, place, algorithm, &header, &segments, trace)?;
+    let times = check_claims(&claims, &issuer.rules, context.now, trace)?;
+    let identity = identity(&claims, issuer, context.identity_bytes, trace)?;
+    Ok(Verified {
+        identity,
+        fingerprint: fingerprint::fingerprint(token),
+        ends: times.ends,
+        starts: times.starts,
+        key: id,
+        // There are as many issuers as somebody wrote into a file.
+        issuer: u32::try_from(place).unwrap_or(u32::MAX),
+        generation: issuer.generation,
+    })
+}
+
+pub(super) fn size(token: &str, max_bytes: usize) -> Result<(), Denial> {
+    if token.len() > max_bytes {
+        return Err(Denial::new(
+            Reason::TokenTooLarge,
+            "it is longer than `limits.token_bytes`",
+        ));
+    }
+    Ok(())
+}
+
+fn describe(header: &Header) -> String {
+    format!(
+        "alg {:?}, kid {:?}, typ {:?}",
+        header.alg, header.kid, header.typ
+    )
+}
+
+/// The issuer whose `issuer` is the token's `iss`, byte for byte.
+fn choose<'a>(issuers: &'a [Issuer], claims: &Claims) -> Result<(usize, &'a Issuer), Denial> {
+    let iss = match claims.get("iss") {
+        None => None,
+        Some(serde_json::Value::String(iss)) => Some(iss.as_str()),
+        Some(_) => {
+            return Err(Denial::new(
+                Reason::IssuerUnknown,
+                "its `iss` is not a string",
+            ));
+        }
+    };
+    let mut named = issuers.iter().enumerate();
+    named
+        .find(|(_, issuer)| issuer.iss.as_deref() == iss)
+        .ok_or_else(|| match iss {
+            Some(_) => Denial::new(Reason::IssuerUnknown, "its `iss` is not configured"),
+            None => Denial::new(Reason::IssuerUnknown, "it has no `iss`"),
+        })
+}
+
+fn check_type(header: &Header, rules: &Rules) -> Result<(), Denial> {
+    match &header.typ {
+        Some(typ) if !rules.types.contains(typ) => Err(Denial::new(
+            Reason::TokenHeaderRefused,
+            "its `typ` is not in the issuer's list",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn choose_algorithm(header: &Header, rules: &Rules) -> Result<Algorithm, Denial> {
+    algorithm::named(&header.alg)
+        .filter(|algorithm| rules.algorithms.contains(algorithm))
+        .ok_or_else(|| {
+            Denial::new(
+                Reason::AlgorithmRefused,
+                "its `alg` is not in the issuer's list",
+            )
+        })
+}
+
+/// Finds the key that made the signature.
+fn signature(
+    set: &KeySet,
+    place: usize,
+    algorithm: Algorithm,
+    header: &Header,
+    segments: &Segments<'_>,
+    trace: &mut Trace,
+) -> Result<u64, Stop> {
+    let keys = match set.find(header.kid.as_deref()) {
+        Lookup::Keys(keys) => keys,
+        Lookup::Unknown(kid) => {
+            return Err(Stop::KeyWanted {
+                issuer: place,
+                kid: kid.into(),
+            });
+        }
+    };
+    let on_these_keys = |denial| {
+        Stop::Refused(Refusal {
+            denial,
+            keys: Some((place, set.version)),
+        })
+    };
+    let fitting = trace
+        .step("key", fitting(keys, algorithm), |keys| {
+            format!("{} to try", keys.len())
+        })
+        .map_err(on_these_keys)?;
+    let signed = jws::decode(segments.signature).and_then(|signature| {
+        let message = segments.signed.as_bytes();
+        let signer = fitting
+            .iter()
+            .find(|key| key.verifies(algorithm, message, &signature));
+        signer.map(|key| key.id).ok_or_else(|| {
+            Denial::new(Reason::SignatureRefused, "no key of the issuer verifies it")
+        })
+    });
+    trace
+        .step("signature", signed, |_| {
+            "made by a key of the issuer".to_owned()
+        })
+        .map_err(on_these_keys)
+}
+
+fn fitting<'a>(
+    keys: impl Iterator<Item = &'a Key>,
+    algorithm: Algorithm,
+) -> Result<Vec<&'a Key>, Denial> {
+    let keys: Vec<_> = keys
+        .filter(|key| key.fits(algorithm))
+        .take(MAX_TRIES)
+        .collect();
+    if keys.is_empty() {
+        return Err(Denial::new(
+            Reason::AlgorithmRefused,
+            "the key that it names is not for its `alg`",
+        ));
+    }
+    Ok(keys)
+}
+
+fn check_claims(
+    claims: &Claims,
+    rules: &Rules,
+    now: i64,
+    trace: &mut Trace,
+) -> Result<Times, Denial> {
+    let times = claims::times(
+        claims,
+        rules.require_exp,
+        rules.exp_leeway,
+        rules.nbf_leeway,
+    )
+    .and_then(|times| times.check(now).map(|()| times));
+    let times = trace.step("times", times, |times| match times.ends {
+        i64::MAX => "good for ever".to_owned(),
+        ends => format!("good for another {} s", ends.saturating_sub(now)),
+    })?;
+    let audience = claims::audience(claims, &rules.audiences);
+    trace.step("audience", audience, |()| "meant for us".to_owned())?;
+    for required in &rules.require {
+        let checked = claims::require(claims, required);
+        trace.step("claim", checked, |()| {
+            format!("`{}` is as required", required.claim)
+        })?;
+    }
+    Ok(times)
+}
+
+fn identity(
+    claims: &Claims,
+    issuer: &Issuer,
+    budget: usize,
+    trace: &mut Trace,
+) -> Result<Identity, Denial> {
+    let rules = &issuer.rules;
+    let id = trace.step("id", claims::id(claims, &rules.id), |id| format!("{id:?}"))?;
+    let headers = render::headers(claims, &rules.headers, budget);
+    let headers = trace.step("headers", headers, |values| {
+        let present = values.iter().flatten().count();
+        format!("{present} of {}", values.len())
+    })?;
+    let keep = |path: &claims::ClaimPath| {
+        let value = path.find(claims).filter(|value| !value.is_null());
+        value.cloned()
+    };
+    Ok(Identity {
+        issuer: Arc::clone(&issuer.name),
+        id,
+        kept: rules.kept.iter().map(keep).collect(),
+        headers,
+    })
+}
+
+/// The key of the caches: a hash over every byte of the token, so that two tokens never
+/// share a verdict.
+pub(super) fn digest(token: &str) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, token.as_bytes());
+    digest.as_ref().first_chunk().copied().unwrap_or_default()
+}
