@@ -1,1 +1,93 @@
-//! Commands.
+//! The commands.
+//!
+//! Exit codes: 0 well, 1 the command's answer is no or it failed, 2 the arguments are off,
+//! 78 the configuration is off (`EX_CONFIG` of sysexits.h).
+
+mod check;
+mod dev;
+mod probe;
+mod schema;
+mod serve;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// The configuration is off.
+const EX_CONFIG: u8 = 78;
+
+/// usher stands in front of an app: it checks each request's bearer token and tells the app
+/// who is calling in headers that no client can forge.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "First steps:\n  \
+    usher dev                              try it: an app, personas and tokens on 127.0.0.1\n  \
+    usher check usher.yaml                 every problem of a configuration at once\n  \
+    usher serve --config usher.yaml        run it\n  \
+    usher token verify --config usher.yaml TOKEN   why a token passes or fails")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run usher with a configuration file.
+    ///
+    /// Ends on SIGTERM or SIGINT: unready first, then no new connections, then requests under
+    /// way are finished until `shutdown.deadline`. A second signal ends at once.
+    Serve {
+        /// The configuration file (YAML or JSON).
+        #[arg(long, short, env = "USHER_CONFIG", value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration file: every problem, with its line and what to write instead.
+    ///
+    /// Exits with 78 when there are problems. Warnings do not fail.
+    Check {
+        /// The configuration file (YAML or JSON).
+        file: PathBuf,
+    },
+    /// Try usher, or develop an app behind it: personas and tokens on 127.0.0.1.
+    Dev(dev::Arguments),
+    /// Make, read and check tokens.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
+    /// Ask a running usher how it is; exits with 0 or 1. For exec probes.
+    Probe(probe::Arguments),
+    /// Print completions for a shell.
+    ///
+    /// For bash: `usher completions bash > /etc/bash_completion.d/usher`
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve { config } => serve::run(&config),
+            Command::Check { file } => check::run(&file),
+            Command::Dev(arguments) => dev::run(&arguments),
+            Command::Token(command) => token::run(command),
+            Command::Schema => schema::run(),
+            Command::Probe(arguments) => probe::run(&arguments),
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Self::command(), "usher", &mut std::io::stdout());
+                ExitCode::SUCCESS
+            }
+        }
+    }
+}
+
+/// Prints what went wrong and fails.
+fn fail(error: impl std::fmt::Display) -> ExitCode {
+    eprintln!("usher: {error}");
+    ExitCode::FAILURE
+}

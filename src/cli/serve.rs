@@ -1,0 +1,93 @@
+//! `usher serve`: run until told to end.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{self, Config};
+use crate::run::{Bound, Ended, Options, bind};
+use crate::telemetry;
+
+use super::{EX_CONFIG, fail};
+
+/// Reads the file and serves.
+pub(super) fn run(file: &Path) -> ExitCode {
+    let started = Instant::now();
+    let loaded = match config::load(file) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            super::check::print(&problems);
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    telemetry::start_events(&loaded.config.log);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    serve(loaded.config, |bound| {
+        for address in bound.addresses() {
+            tracing::info!(%address, "listening");
+        }
+        if let Some(address) = bound.admin_address() {
+            tracing::info!(%address, "admin: /livez /readyz /metrics");
+        }
+        tracing::info!(after = ?started.elapsed(), "started");
+    })
+}
+
+/// Binds, tells, and serves until a signal.
+pub(super) fn serve(settings: Config, tell: impl FnOnce(&Bound)) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(format_args!("no runtime: {error}")),
+    };
+    runtime.block_on(async {
+        let (first, second) = match signals() {
+            Ok(signals) => signals,
+            Err(error) => return fail(format_args!("cannot listen for signals: {error}")),
+        };
+        let bound = match bind(settings, Options::default()).await {
+            Ok(bound) => bound,
+            Err(error) => return fail(error),
+        };
+        tell(&bound);
+        match bound.run(reached(first), reached(second)).await {
+            Ok(Ended::Drained) => ExitCode::SUCCESS,
+            Ok(Ended::Cut) => {
+                tracing::warn!("ended with requests under way");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(error),
+        }
+    })
+}
+
+type Reached = watch::Receiver<bool>;
+
+/// One that turns true at the first signal to end, one at the second.
+fn signals() -> std::io::Result<(Reached, Reached)> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (first_sender, first) = watch::channel(false);
+    let (second_sender, second) = watch::channel(false);
+    tokio::spawn(async move {
+        for sender in [first_sender, second_sender] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            sender.send_replace(true);
+        }
+    });
+    Ok((first, second))
+}
+
+async fn reached(mut signal: Reached) {
+    // The sender lives until both signals came; without it nothing can come any more.
+    if signal.wait_for(|reached| *reached).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
