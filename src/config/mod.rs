@@ -5,6 +5,14 @@
 //! file, line, key path and what to write instead (`Problem`). Nobody else sees the mirror,
 //! and only `lib`, `cli` and constructors see [`Config`]: the rest get the piece they need.
 
+mod file;
+mod near;
+mod problem;
+mod read;
+mod report;
+mod schema;
+mod source;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -353,7 +361,10 @@ pub struct Route {
 }
 
 /// Who may pass a route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Access {
     /// Everybody; no token is read.
     Public,
@@ -456,7 +467,8 @@ pub struct Log {
 }
 
 /// The shape of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
     #[default]

@@ -1,0 +1,1 @@
+//! The promises usher makes to its users, one file each.
