@@ -2,6 +2,7 @@
 //! token), and announces them to the app in headers the app can trust.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod denial;

@@ -6,10 +6,12 @@
 //! and only `lib`, `cli` and constructors see [`Config`]: the rest get the piece they need.
 
 mod file;
+mod load;
 mod near;
 mod problem;
 mod read;
 mod report;
+mod resolve;
 mod schema;
 mod source;
 
@@ -21,6 +23,9 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use serde_json::Value;
 
+pub use self::load::{Loaded, load, parse};
+pub use self::problem::{Problem, Severity};
+pub use self::schema::schema;
 use crate::secret::Secret;
 
 /// Everything usher needs to know to run.

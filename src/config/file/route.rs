@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{List, Named, OneOrMany, Scalar};
+use super::{Named, OneOrMany, Scalar};
 use crate::config::Access;
 
 /// A match, and what is asked of a request that matches.
