@@ -1,1 +1,3 @@
 //! The promises usher makes to its users, one file each.
+
+mod config;

@@ -69,7 +69,9 @@ fn parse_in(
         return Err(report.into_problems());
     };
     expand(&mut root, "", env, &mut report);
-    let file = read::read(root, &mut report);
+    let Some(file) = read::read(root, &mut report) else {
+        return Err(report.into_problems());
+    };
     let mut cx = Context {
         report,
         env,

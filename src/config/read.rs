@@ -11,21 +11,22 @@ use super::source::{Node, Step};
 const MOST: usize = 200;
 
 /// Reads the mirror; what does not fit is reported, taken out, and the rest read again.
-pub(super) fn read(mut root: Node, report: &mut Report) -> File {
+/// `None` when nothing is left of it.
+pub(super) fn read(mut root: Node, report: &mut Report) -> Option<File> {
     for _ in 0..MOST {
         let error = match serde_path_to_error::deserialize(&root) {
-            Ok(file) => return file,
+            Ok(file) => return Some(file),
             Err(error) => error,
         };
         let steps = steps(error.path());
         let (message, remedy) = explain(&error.inner().to_string());
         report.error(&key(&steps), message, remedy);
         if steps.is_empty() {
-            break;
+            return None;
         }
         root.prune(&steps);
     }
-    File::default()
+    None
 }
 
 /// Down to the enum's variant: half an enum cannot be taken out.
@@ -89,6 +90,7 @@ fn found_words(found: &str) -> String {
         "unit value" => "empty".into(),
         "map" => "an object".into(),
         "sequence" => "a list".into(),
+        "unit variant" => "a word without a value".into(),
         _ => {
             let article = if found.starts_with("integer") {
                 "an"
@@ -113,6 +115,8 @@ fn expected_words(expected: &str) -> &str {
     match expected {
         "a string" => "text; a number or `true` meant as text stands in quotes",
         "a sequence" => "a list: `[a, b]`, or one entry a line after `- `",
+        "newtype variant" => "it with its value, such as `{ cookie: name }`",
+        "unit variant" | "unit" => "the word alone",
         _ if expected.starts_with("struct ") => {
             "an object: keys with values, each on a line of its own"
         }
