@@ -34,9 +34,9 @@ impl Report {
         }
     }
 
-    /// Remembers where a key stands.
+    /// Remembers where a key stands first.
     pub(super) fn place(&mut self, key: &str, place: Place) {
-        self.places.insert(key.to_owned(), place);
+        self.places.entry(key.to_owned()).or_insert(place);
     }
 
     /// Remembers that a variable was filled in.

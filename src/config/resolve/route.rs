@@ -247,6 +247,13 @@ fn takes(earlier: &Route, later: &Route, path: &str) -> bool {
 /// An app that decodes `%2F` sees another path than the one the route was found by, so all
 /// that it could see must ask for the same.
 fn alone(key: &str, route: &Route, routes: &[(String, Route)], cx: &mut Context<'_>) {
+    if route.access != Access::Required {
+        cx.report.warn(
+            &member(key, "paths"),
+            "is opaque on a route that asks for no token",
+            "Make sure that the app does not decode `%2F`: it could take the path for another one.",
+        );
+    }
     let differs = |other: &Route| other.access != route.access || other.require != route.require;
     let near = |other: &Route| {
         route.paths.iter().any(|path| {
