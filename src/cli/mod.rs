@@ -79,7 +79,12 @@ impl Cli {
             Command::Schema => schema::run(),
             Command::Probe(arguments) => probe::run(&arguments),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "usher", &mut std::io::stdout());
+                clap_complete::generate(
+                    shell,
+                    &mut Self::command(),
+                    "usher",
+                    &mut std::io::stdout(),
+                );
                 ExitCode::SUCCESS
             }
         }

@@ -11,7 +11,7 @@ use super::fail;
 
 /// What is asked, and where.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// `live`: the process runs. `ready`: it may get traffic.
     question: Question,
     /// The admin listener.
@@ -49,7 +49,10 @@ fn ask(address: SocketAddr, path: &str, timeout: Duration) -> std::io::Result<St
     let mut stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
     let mut answer = Vec::new();
     // A report is small; whoever sends more is not our admin listener.
     stream.take(64 * 1024).read_to_end(&mut answer)?;

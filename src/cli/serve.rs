@@ -40,7 +40,10 @@ pub(super) fn run(file: &Path) -> ExitCode {
 
 /// Binds, tells, and serves until a signal.
 pub(super) fn serve(settings: Config, tell: impl FnOnce(&Bound)) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(format_args!("no runtime: {error}")),
     };

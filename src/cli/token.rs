@@ -23,7 +23,7 @@ const MAX_INPUT: u64 = 1024 * 1024;
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Make a token: for a persona of `usher dev`, or with a key of your own.
     Mint(Mint),
     /// Show what a token says. NOTHING IS VERIFIED: anybody can write a token.
@@ -49,7 +49,7 @@ pub enum Command {
     usher token mint --persona id=42,email=ada@example.com,roles=admin\n  \
     usher token mint --key key.pem --kid k1 --claim iss=https://idp.example.com/ --claim aud=app --claim sub=42\n  \
     usher token mint --secret-file secret --algorithm HS256 --claim user_id:=42 --claim username=ada")]
-pub struct Mint {
+pub(super) struct Mint {
     /// Somebody to be, signed with the key of `usher dev`.
     #[arg(long, value_name = "CLAIMS", conflicts_with_all = ["key", "secret_file"])]
     persona: Option<Persona>,
@@ -133,7 +133,9 @@ impl Mint {
                 SigningKey::from_secret(&secret, self.algorithm.unwrap_or(Algorithm::HS256))
             }
             (None, None) => {
-                return Err("who signs? Give --persona, --key FILE or --secret-file FILE".to_owned());
+                return Err(
+                    "who signs? Give --persona, --key FILE or --secret-file FILE".to_owned(),
+                );
             }
         };
         key.map_err(|error| error.to_string())
@@ -161,7 +163,9 @@ fn show(token: &str) -> Result<String, String> {
 fn time(seconds: u64) -> String {
     // The year 9999 is the last one that RFC 3339 can write.
     match seconds {
-        0..=253_402_300_799 => humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string(),
+        0..=253_402_300_799 => {
+            humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
+        }
         _ => "beyond the year 9999".to_owned(),
     }
 }
@@ -185,7 +189,10 @@ fn verify(file: &std::path::Path, token: String) -> ExitCode {
         kept: Kept::default(),
         identity_bytes: loaded.config.limits.identity_bytes,
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(format_args!("no runtime: {error}")),
     };
@@ -219,7 +226,8 @@ fn verify(file: &std::path::Path, token: String) -> ExitCode {
 /// Gives each issuer the time of one fetch.
 async fn wait_for_keys(identify: &Identify) {
     for _ in 0..100 {
-        let settled = |issuer: &crate::identify::IssuerState| issuer.has_keys || issuer.last_error.is_some();
+        let settled =
+            |issuer: &crate::identify::IssuerState| issuer.has_keys || issuer.last_error.is_some();
         if identify.ready().iter().all(settled) {
             return;
         }
@@ -244,7 +252,10 @@ fn algorithm(name: &str) -> Result<Algorithm, String> {
         .into_iter()
         .find(|algorithm| algorithm.name() == name)
         .ok_or_else(|| {
-            let names: Vec<_> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
+            let names: Vec<_> = Algorithm::ALL
+                .iter()
+                .map(|algorithm| algorithm.name())
+                .collect();
             format!("one of {}", names.join(", "))
         })
 }
@@ -256,7 +267,9 @@ fn claim(text: &str) -> Result<(String, Value), String> {
     match name.strip_suffix(':') {
         Some(name) => match serde_json::from_str(value) {
             Ok(value) => Ok((name.to_owned(), value)),
-            Err(error) => Err(format!("`{value}` is not JSON ({error}); write {name}=text for text")),
+            Err(error) => Err(format!(
+                "`{value}` is not JSON ({error}); write {name}=text for text"
+            )),
         },
         None => Ok((name.to_owned(), Value::from(value))),
     }

@@ -5,6 +5,16 @@
 //! file, line, key path and what to write instead (`Problem`). Nobody else sees the mirror,
 //! and only `lib`, `cli` and constructors see [`Config`]: the rest get the piece they need.
 
+mod file;
+mod load;
+mod near;
+mod problem;
+mod read;
+mod report;
+mod resolve;
+mod schema;
+mod source;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +23,9 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use serde_json::Value;
 
+pub use self::load::{Loaded, load, parse};
+pub use self::problem::{Problem, Severity};
+pub use self::schema::schema;
 use crate::secret::Secret;
 
 /// Everything usher needs to know to run.
@@ -353,7 +366,10 @@ pub struct Route {
 }
 
 /// Who may pass a route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Access {
     /// Everybody; no token is read.
     Public,
@@ -456,7 +472,8 @@ pub struct Log {
 }
 
 /// The shape of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
     #[default]

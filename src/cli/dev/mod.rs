@@ -27,7 +27,7 @@ pub(super) const AUDIENCE: &str = "usher-dev";
 
 /// What `usher dev` may be told.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Where to listen; only loopback, since anybody who reaches it can be anybody.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,

@@ -9,7 +9,7 @@ use super::{AUDIENCE, ISSUER};
 
 /// The claims of somebody, as given on the command line.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Persona {
+pub(in crate::cli) struct Persona {
     claims: Map<String, Value>,
 }
 
@@ -46,7 +46,7 @@ impl FromStr for Persona {
 
 impl Persona {
     /// Who there is when nobody is given.
-    pub fn defaults() -> Vec<Self> {
+    pub(in crate::cli) fn defaults() -> Vec<Self> {
         [
             "id=42,email=ada@example.com,name=Ada,roles=admin|user",
             "id=7,email=bob@example.com,name=Bob,roles=user",
@@ -57,7 +57,7 @@ impl Persona {
     }
 
     /// `Ada (id 42)`, or just `id 42`.
-    pub fn describe(&self) -> String {
+    pub(in crate::cli) fn describe(&self) -> String {
         let text = |name: &str| self.claims.get(name).and_then(Value::as_str);
         let id = text("sub").unwrap_or_default();
         match text("name") {
@@ -67,7 +67,7 @@ impl Persona {
     }
 
     /// All claims of a token for this persona, issued at `now` and good for `life`.
-    pub fn claims(&self, now: i64, life: Duration) -> Map<String, Value> {
+    pub(in crate::cli) fn claims(&self, now: i64, life: Duration) -> Map<String, Value> {
         let end = now.saturating_add(i64::try_from(life.as_secs()).unwrap_or(i64::MAX));
         let mut claims = Map::new();
         claims.insert("iss".to_owned(), ISSUER.into());
@@ -89,7 +89,9 @@ mod tests {
 
     #[test]
     fn a_persona_is_a_list_of_claims() {
-        let persona: Persona = "id=42, email=ada@example.com, roles=admin|user".parse().unwrap();
+        let persona: Persona = "id=42, email=ada@example.com, roles=admin|user"
+            .parse()
+            .unwrap();
         let claims = persona.claims(100, Duration::from_secs(60));
         assert_eq!(claims["sub"], "42");
         assert_eq!(claims["roles"], serde_json::json!(["admin", "user"]));

@@ -17,20 +17,23 @@ const KID: &str = "dev";
 
 /// The folder, with the key in it.
 #[derive(Debug)]
-pub struct State {
+pub(in crate::cli) struct State {
     folder: PathBuf,
     key: SigningKey,
 }
 
 impl State {
     /// Opens the folder; makes the folder and the key when they are not there.
-    pub fn open(folder: Option<&Path>) -> Result<Self, String> {
+    pub(in crate::cli) fn open(folder: Option<&Path>) -> Result<Self, String> {
         let folder = match folder {
             Some(folder) => folder.to_owned(),
             None => default_folder()?,
         };
         let failed = |path: &Path, error: io::Error| {
-            format!("{}: {error}. Use another folder with --state-dir", path.display())
+            format!(
+                "{}: {error}. Use another folder with --state-dir",
+                path.display()
+            )
         };
         fs::DirBuilder::new()
             .recursive(true)
@@ -44,7 +47,10 @@ impl State {
             Err(error) => return Err(failed(&path, error)),
         };
         let key = SigningKey::from_pem(&pem).map_err(|error| {
-            format!("{}: {error}. Delete the file, and a new key is made", path.display())
+            format!(
+                "{}: {error}. Delete the file, and a new key is made",
+                path.display()
+            )
         })?;
         let state = Self { folder, key };
         state.write_key_set()?;
@@ -52,17 +58,22 @@ impl State {
     }
 
     /// The folder.
-    pub fn folder(&self) -> &Path {
+    pub(in crate::cli) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// The file with the public half of the key.
-    pub fn key_set(&self) -> PathBuf {
+    pub(in crate::cli) fn key_set(&self) -> PathBuf {
         self.folder.join("jwks.json")
     }
 
     /// A token for a persona.
-    pub fn mint(&self, persona: &Persona, now: i64, life: Duration) -> Result<String, String> {
+    pub(in crate::cli) fn mint(
+        &self,
+        persona: &Persona,
+        now: i64,
+        life: Duration,
+    ) -> Result<String, String> {
         let claims = persona.claims(now, life);
         self.key
             .mint(&claims, Some(KID), Some("JWT"))
@@ -70,7 +81,10 @@ impl State {
     }
 
     fn write_key_set(&self) -> Result<(), String> {
-        let key = self.key.public_jwk(KID).map_err(|error| error.to_string())?;
+        let key = self
+            .key
+            .public_jwk(KID)
+            .map_err(|error| error.to_string())?;
         let path = self.key_set();
         fs::write(&path, format!("{}\n", json!({ "keys": [key] })))
             .map_err(|error| format!("{}: {error}", path.display()))
@@ -90,7 +104,9 @@ fn make_key(path: &Path) -> Result<Vec<u8>, String> {
         .mode(0o600)
         .open(&fresh)
         .map_err(failed)?;
-    file.write_all(pem.expose()).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.write_all(pem.expose())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
     let linked = fs::hard_link(&fresh, path);
     fs::remove_file(&fresh).map_err(failed)?;
     match linked {
@@ -100,7 +116,11 @@ fn make_key(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn default_folder() -> Result<PathBuf, String> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|base| base.join("usher-dev"))

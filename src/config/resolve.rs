@@ -1,0 +1,119 @@
+//! From the mirror to [`Config`]: defaults are filled in, rules are checked, and whatever is
+//! wrong is reported with its key, all of it.
+
+mod bounds;
+mod cors;
+mod endpoint;
+mod header;
+mod issuer;
+mod key_source;
+mod listen;
+mod pattern;
+mod proxy;
+mod route;
+mod secret;
+mod token;
+mod upstream;
+mod url;
+
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::file::{File, Flag, Log as LogFile};
+use super::report::Report;
+use super::source::Environment;
+use super::{Config, Log};
+
+/// What resolving needs beside the mirror.
+pub(super) struct Context<'a> {
+    pub(super) report: Report,
+    pub(super) env: Environment<'a>,
+    /// Where relative paths start; the working directory if there is none.
+    pub(super) folder: Option<&'a Path>,
+}
+
+impl Context<'_> {
+    /// A path as the file means it.
+    fn path(&self, text: &str) -> PathBuf {
+        match self.folder {
+            Some(folder) => folder.join(text),
+            None => PathBuf::from(text),
+        }
+    }
+
+    fn error(&mut self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
+        self.report.error(key, message, remedy);
+    }
+}
+
+/// Resolves the mirror; the result counts only if the report has no errors.
+pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
+    let listeners = listen::listeners(file.listen.as_ref(), cx);
+    let admin = listen::admin(file.admin.as_deref(), &listeners, cx);
+    let upstream = upstream::resolve(file.upstream.as_ref(), &listeners, cx);
+    let issuers = issuer::all(file.issuers.as_ref(), cx);
+    let headers = header::identity(file.headers.as_ref(), file.headers_preset, cx);
+    let header_exceptions =
+        header::exceptions(&file.header_exceptions.unwrap_or_default(), &headers, cx);
+    let routes = route::all(&file.routes.unwrap_or_default(), cx);
+    let endpoints = endpoint::resolve(&file.endpoints.unwrap_or_default(), &routes, cx);
+    let limits = file.limits.unwrap_or_default();
+    let tokens = token::resolve(&file.tokens.unwrap_or_default(), &limits, &headers, cx);
+    Config {
+        listeners,
+        admin,
+        upstream,
+        issuers,
+        headers,
+        header_exceptions,
+        endpoints,
+        tokens,
+        cors: cors::resolve(&file.cors.unwrap_or_default(), cx),
+        routes,
+        trusted_proxies: proxy::trusted(&file.trusted_proxies.unwrap_or_default(), cx),
+        limits: bounds::limits(&limits, cx),
+        timeouts: bounds::timeouts(&file.timeouts.unwrap_or_default(), cx),
+        shutdown: bounds::shutdown(&file.shutdown.unwrap_or_default()),
+        log: log(file.log.unwrap_or_default(), cx),
+        workers: bounds::whole("workers", file.workers, processors(), 1..=256, cx),
+        state_dir: file.state_dir.map(|dir| cx.path(&dir)),
+    }
+}
+
+/// The processors usher may use: honours affinity and the quota of a container.
+fn processors() -> usize {
+    available_parallelism().map_or(1, |count| count.get().min(256))
+}
+
+fn log(file: LogFile, cx: &mut Context<'_>) -> Log {
+    let level = file.level.unwrap_or_else(|| "info".into());
+    if !is_filter(&level) {
+        cx.error(
+            "log.level",
+            format!("is not a filter: {level:?}"),
+            "Write `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `info,usher=debug`.",
+        );
+    }
+    Log {
+        format: file.format.unwrap_or_default(),
+        level,
+        access: flag(file.access, true),
+    }
+}
+
+/// A lone word that is no level would count as a target, and silence everything else.
+fn is_filter(level: &str) -> bool {
+    let lone = |directive: &str| !directive.contains(['=', '[']);
+    EnvFilter::builder().parse(level).is_ok()
+        && level
+            .split(',')
+            .filter(|directive| lone(directive))
+            .all(|directive| directive.trim().parse::<LevelFilter>().is_ok())
+}
+
+fn flag(value: Option<Flag>, default: bool) -> bool {
+    value.map_or(default, |flag| flag.0)
+}

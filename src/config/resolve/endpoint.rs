@@ -1,0 +1,69 @@
+//! What usher answers itself.
+
+use super::{Context, pattern};
+use crate::config::file::{self, TextOr, Verify};
+use crate::config::{Endpoints, Route, VerifyEndpoint};
+
+const KEY: &str = "endpoints.verify";
+
+/// Resolves the endpoints.
+pub(super) fn resolve(file: &file::Endpoints, routes: &[Route], cx: &mut Context<'_>) -> Endpoints {
+    Endpoints {
+        verify: file
+            .verify
+            .as_ref()
+            .and_then(|verify| self::verify(verify, routes, cx)),
+    }
+}
+
+fn verify(file: &TextOr<Verify>, routes: &[Route], cx: &mut Context<'_>) -> Option<VerifyEndpoint> {
+    let (key, path, user_id, username) = match file {
+        TextOr::Text(path) => (KEY.to_owned(), Some(path), None, None),
+        TextOr::Full(full) => (
+            format!("{KEY}.path"),
+            full.path.as_ref(),
+            full.user_id.clone(),
+            full.username.clone(),
+        ),
+    };
+    let Some(path) = path else {
+        cx.report
+            .missing(&key, "Write the path, such as `/api/auth/verify`.");
+        return None;
+    };
+    check(&key, path, routes, cx);
+    Some(VerifyEndpoint {
+        path: path.clone(),
+        user_id: claim("user_id", user_id, cx),
+        username: claim("username", username, cx),
+    })
+}
+
+fn check(key: &str, path: &str, routes: &[Route], cx: &mut Context<'_>) {
+    if let Err((message, remedy)) = pattern::check_path(path) {
+        cx.error(key, message, remedy);
+    } else if path.contains('*') {
+        cx.error(key, "has `*`", "Write one exact path.");
+    } else if routes
+        .iter()
+        .any(|route| route.paths.iter().any(|pattern| pattern == path))
+    {
+        cx.error(
+            key,
+            format!("has the path of a route too: {path}"),
+            "Remove the route, whose requests would never arrive, or choose another path.",
+        );
+    }
+}
+
+fn claim(name: &str, given: Option<String>, cx: &mut Context<'_>) -> String {
+    let claim = given.unwrap_or_else(|| name.to_owned());
+    if claim.is_empty() {
+        cx.error(
+            &format!("{KEY}.{name}"),
+            "is empty",
+            "Write a claim such as `id`.",
+        );
+    }
+    claim
+}

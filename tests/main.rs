@@ -1,0 +1,9 @@
+//! The promises usher makes to its users, one file each.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that fails may panic"
+)]
+
+mod config;
