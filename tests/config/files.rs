@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::Command;
 
 use serde_json::json;
-use usher::cli::check;
 use usher::config::{KeySource, load, parse, schema};
 
 use super::{BASE, SECRET, shown};
@@ -107,7 +106,17 @@ fn check_ends_with_78_when_something_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("usher.yaml");
     fs::write(&path, BASE).unwrap();
-    assert_eq!(check::run(&path), ExitCode::SUCCESS);
+    let check = || {
+        let usher = Command::new(env!("CARGO_BIN_EXE_usher"));
+        let output = { usher }.arg("check").arg(&path).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(check().0, Some(0));
     fs::write(&path, "workers: 0\n").unwrap();
-    assert_eq!(check::run(&path), ExitCode::from(78));
+    let (code, text) = check();
+    assert_eq!(code, Some(78));
+    assert!(text.contains("usher.yaml:1"), "{text}");
 }

@@ -1,0 +1,215 @@
+//! The real usher, in this process, on free ports.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+use usher::clock::Clock;
+use usher::telemetry::Sink;
+use usher::{Ended, Options};
+
+use super::{App, Client, Issuer, Reply, eventually};
+
+/// A running usher; it ends when dropped.
+pub struct Usher {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`.
+    pub admin: SocketAddr,
+    lines: Arc<Mutex<Vec<u8>>>,
+    stop: Option<oneshot::Sender<()>>,
+    now: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Ended>>,
+}
+
+/// Collects access lines.
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Usher {
+    /// In front of `app`, with the keys of `issuer` and `more` lines of configuration.
+    pub fn start(app: &App, issuer: &Issuer, more: &str) -> Self {
+        let upstream = format!("http://{}", app.address);
+        Self::configured(&format!(
+            "upstream: {upstream}\nissuers: [{}]\n{more}",
+            issuer.yaml()
+        ))
+    }
+
+    /// With this configuration, save for the addresses, which are free ones.
+    pub fn configured(yaml: &str) -> Self {
+        Self::with_clock(yaml, Clock::System)
+    }
+
+    /// The same with a clock of the test's.
+    pub fn with_clock(yaml: &str, clock: Clock) -> Self {
+        let defaults = [
+            ("listen", "listen: 127.0.0.1:0\n"),
+            ("admin", "admin: 127.0.0.1:0\n"),
+            ("workers", "workers: 2\n"),
+            ("shutdown", "shutdown: { pause: 0s, deadline: 5s }\n"),
+        ];
+        let mut text = yaml.to_owned();
+        for (key, line) in defaults {
+            if !yaml
+                .lines()
+                .any(|given| given.starts_with(&format!("{key}:")))
+            {
+                text.push('\n');
+                text.push_str(line);
+            }
+        }
+        let loaded =
+            usher::config::parse(&text, "test.yaml", &|_| None).unwrap_or_else(|problems| {
+                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                panic!("{}\n{text}", problems.join("\n"))
+            });
+        Self::run(loaded.config, clock)
+    }
+
+    fn run(config: usher::config::Config, clock: Clock) -> Self {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let access = Sink::Writer(Box::new(Lines(lines.clone())));
+        let (stop, stopped) = oneshot::channel();
+        let (now, at_once) = oneshot::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let bound = usher::bind(config, Options { clock, access })
+                    .await
+                    .unwrap();
+                tell.send((bound.addresses()[0], bound.admin_address().unwrap()))
+                    .unwrap();
+                let never = |signal: oneshot::Receiver<()>| async {
+                    if signal.await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                bound.run(never(stopped), never(at_once)).await.unwrap()
+            })
+        });
+        let (address, admin) = told.recv().expect("usher did not start");
+        Self {
+            address,
+            admin,
+            lines,
+            stop: Some(stop),
+            now: Some(now),
+            thread: Some(thread),
+        }
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Sends bytes on a new connection and reads one answer.
+    #[track_caller]
+    pub fn raw(&self, bytes: impl AsRef<[u8]>) -> Reply {
+        let mut client = self.connect();
+        client.send(bytes);
+        client.reply().expect("no answer")
+    }
+
+    /// `GET` with a token and more header lines, each ending in CRLF.
+    #[track_caller]
+    pub fn get_with(&self, target: &str, token: &str, lines: &str) -> Reply {
+        self.raw(format!(
+            "GET {target} HTTP/1.1\r\nHost: app.test\r\nAuthorization: Bearer {token}\r\n{lines}\r\n"
+        ))
+    }
+
+    /// `GET` with a token.
+    #[track_caller]
+    pub fn get(&self, target: &str, token: &str) -> Reply {
+        self.get_with(target, token, "")
+    }
+
+    /// `GET` without a token.
+    #[track_caller]
+    pub fn get_as_nobody(&self, target: &str) -> Reply {
+        self.raw(format!("GET {target} HTTP/1.1\r\nHost: app.test\r\n\r\n"))
+    }
+
+    /// `GET` on the admin listener.
+    #[track_caller]
+    pub fn admin(&self, path: &str) -> Reply {
+        let mut client = Client::connect(self.admin);
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: admin\r\n\r\n"));
+        client.reply().expect("no answer from the admin listener")
+    }
+
+    /// The value of a metric, by its whole name with labels as exposed.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.admin("/metrics").body;
+        let line = text.lines().find(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(' '))
+        });
+        line.and_then(|line| line.rsplit(' ').next())
+            .map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// The access lines so far.
+    pub fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.lines.lock().unwrap().clone()).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The access line of the only request whose path is `path`, once it is there.
+    #[track_caller]
+    pub fn line(&self, path: &str) -> Value {
+        eventually(&format!("an access line for {path}"), || {
+            self.lines().into_iter().find(|line| line["path"] == path)
+        })
+    }
+
+    /// Tells it to end, as SIGTERM would.
+    pub fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    /// Tells it to end at once, as a second signal would.
+    pub fn stop_now(&mut self) {
+        if let Some(now) = self.now.take() {
+            let _ = now.send(());
+        }
+    }
+
+    /// Waits for its end.
+    pub fn ended(mut self) -> Ended {
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Usher {
+    fn drop(&mut self) {
+        self.stop();
+        self.stop_now();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
