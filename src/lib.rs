@@ -7,3 +7,4 @@ pub mod config;
 pub mod denial;
 pub mod identity;
 pub mod secret;
+pub mod users;
