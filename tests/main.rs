@@ -1,0 +1,4 @@
+//! What usher promises, each against real peers.
+
+mod common;
+mod users;
