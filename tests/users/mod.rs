@@ -1,0 +1,10 @@
+//! The user exists before the app sees them.
+
+mod directory;
+mod engine;
+mod ensure;
+mod failures;
+mod first_sight;
+mod house;
+mod presence;
+mod replies;
