@@ -1,6 +1,9 @@
 //! Who is asking, and in which form the directory and the engine see them.
 
 use aws_lc_rs::digest;
+use serde_json::Value;
+
+use crate::identity::{CallerClaims, Identity};
 
 use super::settings::{IssuerUsers, MatchRule, Settings};
 
@@ -63,6 +66,20 @@ pub(super) struct Who {
     pub(super) name: Option<String>,
     /// Whether a row found by e-mail may be handed over to this id.
     pub(super) may_link: bool,
+}
+
+impl<'a> Caller<'a> {
+    /// The caller that a verified token names.
+    pub fn of(identity: &'a Identity, claims: CallerClaims) -> Self {
+        let text = |slot| identity.claim(slot).and_then(Value::as_str);
+        Self {
+            issuer: &identity.issuer,
+            id: &identity.id,
+            email: text(claims.email),
+            name: text(claims.name),
+            email_verified: identity.claim(claims.email_verified) == Some(&Value::Bool(true)),
+        }
+    }
 }
 
 impl Who {

@@ -13,7 +13,6 @@ mod limit;
 pub mod metrics;
 mod presence;
 mod provisioner;
-pub mod settings;
 mod sight;
 mod user;
 
@@ -36,8 +35,10 @@ use self::settings::Settings;
 use crate::clock::Clock;
 
 pub use self::caller::{Caller, MAX_TEXT};
-pub use self::sight::{Ensured, FirstSight, Sight, Verified};
+pub use self::sight::{Ensured, Sight, Verified};
 pub use self::user::User;
+pub use crate::config::users as settings;
+pub use crate::config::users::FirstSight;
 
 /// Background renewals under way at once; beyond it they wait for their next occasion.
 const RENEWALS: usize = 16;

@@ -4,18 +4,6 @@ use std::sync::Arc;
 
 use super::user::User;
 
-/// What is done about a caller who is not known yet; a setting of each route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FirstSight {
-    /// The request waits until the user exists.
-    #[default]
-    Wait,
-    /// The request goes on once the engine was certainly asked.
-    Background,
-    /// Nobody is asked.
-    Off,
-}
-
 /// What is known about a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sight {

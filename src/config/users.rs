@@ -1,7 +1,10 @@
-//! What the users module needs to be told; every default is here.
+//! Users: where they are looked up, who creates them, and how long anybody waits.
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::secret::Secret;
 
@@ -235,4 +238,17 @@ impl Default for PresenceSettings {
             capacity: 100_000,
         }
     }
+}
+
+/// What is done about a caller who is not known yet; a setting of each route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstSight {
+    /// The request waits until the user exists.
+    #[default]
+    Wait,
+    /// The request goes on once the engine was certainly asked.
+    Background,
+    /// Nobody is asked.
+    Off,
 }
