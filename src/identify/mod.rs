@@ -28,6 +28,9 @@ mod start;
 mod step;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use tokio::sync::watch;

@@ -1,0 +1,10 @@
+//! Tests that need more than one part of identification.
+
+mod cache;
+mod differential;
+mod files;
+mod fixture;
+mod issuer_server;
+mod refresh;
+mod rules;
+mod vectors;
