@@ -298,17 +298,17 @@ impl Keys {
 }
 
 impl Fetching {
-    /// Asks for a refresh, or tells that `kid` is known to be missing.
+    /// Asks for a refresh; tells whether the last one has shown that `kid` is missing.
+    ///
+    /// Even then a refresh is asked for, after the cooldown: a token may be ahead of the set
+    /// that its issuer publishes, and must not be refused until the next refresh by plan.
     fn ask(&self, kid: &str) -> bool {
         let mut asked = self.asked.lock();
-        if asked.missing.contains(kid) {
-            return true;
-        }
         if asked.pending.len() + asked.under_way.len() < MAX_KIDS {
             asked.pending.insert(kid.into());
         }
         self.wanted.notify_one();
-        false
+        asked.missing.contains(kid)
     }
 
     /// Ends the wait if no attempt that could answer can end in time.
