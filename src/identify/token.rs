@@ -183,7 +183,7 @@ fn choose_algorithm(header: &Header, rules: &Rules) -> Result<Algorithm, Denial>
 }
 
 /// Finds the key that made the signature.
-fn signature(
+pub(super) fn signature(
     set: &KeySet,
     place: usize,
     algorithm: Algorithm,

@@ -186,7 +186,7 @@ pub(super) fn claims(changes: &Value) -> Map<String, Value> {
     for (name, value) in changes.as_object().unwrap() {
         claims.insert(name.clone(), value.clone());
     }
-    claims.retain(|name, value| !(value.is_null() && !name.starts_with("null")));
+    claims.retain(|_, value| !value.is_null());
     claims.clone()
 }
 

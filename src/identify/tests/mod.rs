@@ -1,5 +1,6 @@
 //! Tests that need more than one part of identification.
 
+mod bearers;
 mod cache;
 mod differential;
 mod files;
