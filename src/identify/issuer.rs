@@ -66,7 +66,7 @@ impl Rules {
                     Source::Claims(names.iter().map(|name| path(name)).collect())
                 }
                 HeaderSource::AllClaims => Source::All,
-                // A name that fits no header is refused when it is rendered.
+                // A name that fits no header was refused at start.
                 HeaderSource::Issuer => {
                     Source::Fixed(render::encode_text(&issuer.name).unwrap_or_default())
                 }

@@ -8,4 +8,5 @@ mod fixture;
 mod issuer_server;
 mod refresh;
 mod rules;
+mod values;
 mod vectors;

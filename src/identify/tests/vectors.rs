@@ -11,7 +11,7 @@ use super::fixture::{Fixture, raw};
 use crate::config::Algorithm;
 use crate::denial::Reason;
 use crate::identify::key::Key;
-use crate::identify::keys::KeySet;
+use crate::identify::key_set::KeySet;
 use crate::identify::step::Trace;
 use crate::identify::{algorithm, json as strict, jwks, jws, token};
 use crate::secret::Secret;
