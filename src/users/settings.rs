@@ -72,7 +72,7 @@ pub struct PostgresSettings {
     pub pool: usize,
     /// Longest time for one statement.
     pub statement_timeout: Duration,
-    /// Longest time for a connection, and for a free place in the pool.
+    /// Longest time for a connection.
     pub connect_timeout: Duration,
 }
 
@@ -192,7 +192,7 @@ impl StreamsSettings {
             replies: "stream:exnessReceive".to_owned(),
             marker: Duration::from_secs(10),
             connect_timeout: Duration::from_millis(300),
-            response_timeout: Duration::from_millis(500),
+            response_timeout: Duration::from_secs(1),
             repeat: Duration::from_secs(2),
         }
     }

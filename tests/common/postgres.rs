@@ -96,7 +96,7 @@ impl Postgres {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             self.process = spawn(self.folder.path(), self.port);
-            if is_ready(self.port, &mut self.process).await {
+            if is_ready(self.port, &self.process).await {
                 return;
             }
             assert!(Instant::now() < deadline, "postgres does not restart");

@@ -44,10 +44,6 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     pub async fn connect(&self) -> MultiplexedConnection {
         connect(self.port).await.expect("redis answers")
     }
