@@ -1,5 +1,6 @@
 //! One builder per peer; dropped, the peer is gone.
 
+pub mod authority;
 pub mod postgres;
 pub mod process;
 pub mod redis;

@@ -1,5 +1,6 @@
 //! The user exists before the app sees them.
 
+mod arrangements;
 mod directory;
 mod engine;
 mod ensure;
