@@ -1,6 +1,7 @@
 //! One builder per peer; dropped, the peer is gone.
 
 pub mod authority;
+pub mod cut;
 pub mod postgres;
 pub mod process;
 pub mod redis;

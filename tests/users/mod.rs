@@ -2,10 +2,12 @@
 
 mod arrangements;
 mod directory;
+mod doubt;
 mod engine;
 mod ensure;
 mod failures;
 mod first_sight;
 mod house;
+mod log;
 mod presence;
 mod replies;
