@@ -13,6 +13,7 @@ mod limit;
 pub mod metrics;
 mod presence;
 mod provisioner;
+mod redis_address;
 pub mod settings;
 mod sight;
 mod user;

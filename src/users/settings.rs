@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::redis_address::RedisAddress;
 use crate::secret::Secret;
 
 /// Everything about users.
@@ -196,24 +197,6 @@ impl StreamsSettings {
             repeat: Duration::from_secs(2),
         }
     }
-}
-
-/// Which Redis servers, and how they are arranged.
-#[derive(Clone, Debug)]
-pub enum RedisAddress {
-    /// One server: `redis://`, `rediss://` or `unix://`.
-    Single(Secret),
-    /// The master that the sentinels name.
-    Sentinel {
-        /// URLs of the sentinels.
-        nodes: Vec<Secret>,
-        /// The name of the master's group.
-        service: String,
-        /// A URL whose user, password, database and TLS hold for the master; its host is not used.
-        master: Secret,
-    },
-    /// A cluster, by some of its nodes.
-    Cluster(Vec<Secret>),
 }
 
 /// How long users are remembered.

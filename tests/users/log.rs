@@ -31,6 +31,9 @@ impl Write for Lines {
 
 #[tokio::test]
 async fn each_created_user_is_one_line_with_its_request() {
+    // With a single dispatcher, an event first met on another test's thread, where nobody
+    // listens, would be off for this one too; with two, all are asked.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
