@@ -51,12 +51,21 @@ impl Readiness {
         let waiting = issuers
             .iter()
             .any(|issuer| issuer.required && !issuer.has_keys);
+        let users = self
+            .users
+            .as_ref()
+            .map(|users| users.degraded())
+            .unwrap_or_default();
+        let users = users
+            .into_iter()
+            .map(|what| json!({ "users": what, "error": "cannot be asked" }));
         let degraded: Vec<_> = issuers
             .iter()
             .filter_map(|issuer| {
                 let error = issuer.last_error.as_ref()?;
                 Some(json!({ "issuer": issuer.name, "error": error, "keys_age_seconds": issuer.age }))
             })
+            .chain(users)
             .collect();
         let missing: Vec<_> = issuers
             .iter()

@@ -175,7 +175,7 @@ async fn users(
         return Ok(None);
     };
     let metrics = users::metrics::Metrics::default();
-    metrics.register(registry.sub_registry_with_prefix("users"));
+    metrics.register(registry);
     let users = Users::open(settings.clone(), metrics, clock.clone()).await;
     users.map(Arc::new).map(Some).map_err(StartError::Users)
 }

@@ -10,6 +10,7 @@ mod load;
 mod near;
 mod problem;
 mod read;
+mod redis_address;
 mod report;
 mod resolve;
 mod schema;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use super::redis_address::RedisAddress;
 use crate::secret::Secret;
 
 /// Everything about users.
@@ -75,7 +76,7 @@ pub struct PostgresSettings {
     pub pool: usize,
     /// Longest time for one statement.
     pub statement_timeout: Duration,
-    /// Longest time for a connection, and for a free place in the pool.
+    /// Longest time for a connection.
     pub connect_timeout: Duration,
 }
 
@@ -195,28 +196,10 @@ impl StreamsSettings {
             replies: "stream:exnessReceive".to_owned(),
             marker: Duration::from_secs(10),
             connect_timeout: Duration::from_millis(300),
-            response_timeout: Duration::from_millis(500),
+            response_timeout: Duration::from_secs(1),
             repeat: Duration::from_secs(2),
         }
     }
-}
-
-/// Which Redis servers, and how they are arranged.
-#[derive(Clone, Debug)]
-pub enum RedisAddress {
-    /// One server: `redis://`, `rediss://` or `unix://`.
-    Single(Secret),
-    /// The master that the sentinels name.
-    Sentinel {
-        /// URLs of the sentinels.
-        nodes: Vec<Secret>,
-        /// The name of the master's group.
-        service: String,
-        /// A URL whose user, password, database and TLS hold for the master; its host is not used.
-        master: Secret,
-    },
-    /// A cluster, by some of its nodes.
-    Cluster(Vec<Secret>),
 }
 
 /// How long users are remembered.

@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use crate::config;
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
-use crate::identify::Identify;
+use crate::identify::{Identify, Verified};
 use crate::identity::{CallerClaims, Kept};
 use crate::respond::{self, Body};
 use crate::route::Target;
@@ -33,6 +33,8 @@ pub struct Answer {
     pub response: Response<Body>,
     /// What the log and the metrics get.
     pub denial: Option<Denial>,
+    /// Whose token it was, for the log.
+    pub verified: Option<Arc<Verified>>,
 }
 
 impl Endpoints {
@@ -77,6 +79,7 @@ impl Answer {
         Self {
             response,
             denial: None,
+            verified: None,
         }
     }
 
@@ -84,6 +87,7 @@ impl Answer {
         Self {
             response: respond::denial(&denial),
             denial: Some(denial),
+            verified: None,
         }
     }
 
@@ -94,7 +98,14 @@ impl Answer {
         Self {
             response,
             denial: Some(denial),
+            verified: None,
         }
+    }
+
+    /// The same answer, with whose token it was.
+    fn about(mut self, verified: Arc<Verified>) -> Self {
+        self.verified = Some(verified);
+        self
     }
 
     /// Another method than the contract's.

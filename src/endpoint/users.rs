@@ -71,10 +71,11 @@ impl UserEndpoints {
         let Some(caller) = self.caller(&verified.identity) else {
             return payload("the id or the e-mail is missing, empty, or not a string");
         };
-        match question {
+        let answer = match question {
             Question::Verify => verify(self.users.verify_user(&caller).await),
             Question::Ensure => ensure(self.users.ensure_user(&caller).await),
-        }
+        };
+        answer.about(verified)
     }
 
     /// The contract wants both claims as strings, and not empty.

@@ -95,7 +95,8 @@ impl Who {
             issuer: caller.issuer.to_owned(),
             id: format!("{prefix}{}", caller.id),
             email: stated(caller.email),
-            name: stated(caller.name),
+            // Only looked at where it is stored: a long display name is no reason to refuse.
+            name: settings.table.name_column.as_ref().and(stated(caller.name)),
             may_link: settings.table.rule == MatchRule::IdOrEmail
                 && rules.is_some_and(|rules| links(rules, caller)),
         };

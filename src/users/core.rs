@@ -51,6 +51,11 @@ impl Core {
         }
     }
 
+    /// Whether the directory failed when it was asked last.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
     /// Asks the directory, and not beyond the deadline.
     pub(super) async fn look(&self, who: &Arc<Who>, deadline: Instant) -> Result<Rows, Blind> {
         let answer = tokio::time::timeout_at(deadline, self.directory.find(who)).await;

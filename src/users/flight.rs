@@ -150,10 +150,12 @@ async fn provision(
         Ok(Delivery::Joined(ticket)) => (ticket, false),
         Ok(Delivery::NotSent(why)) => {
             tracing::debug!(why, "the engine was not asked");
+
             return Ending::Unavailable;
         }
         Ok(Delivery::InDoubt(why)) => {
             tracing::debug!(why, "the engine may not have been asked");
+
             return Ending::Unavailable;
         }
         Err(_) => return Ending::Unavailable,

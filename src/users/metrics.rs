@@ -84,7 +84,7 @@ impl Default for Metrics {
 impl Metrics {
     /// Shows everything under `usher_user_…`.
     pub fn register(&self, registry: &mut Registry) {
-        let users = registry.sub_registry_with_prefix("usher_user");
+        let users = registry.sub_registry_with_prefix("user");
         users.register("lookups", "Directory queries", self.lookups.clone());
         users.register("requests", "Requests to the engine", self.requests.clone());
         users.register("replies", "Entries read as replies", self.replies.clone());

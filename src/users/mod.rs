@@ -188,6 +188,14 @@ impl Users {
         problems
     }
 
+    /// What cannot be asked at the moment, for the report of readiness. Known users do not
+    /// notice, so it is no reason to be unready.
+    pub fn degraded(&self) -> Vec<&'static str> {
+        let directory = self.core.is_failing().then_some("directory");
+        let provisioner = self.core.provisioner.is_failing().then_some("provisioner");
+        directory.into_iter().chain(provisioner).collect()
+    }
+
     fn place(&self) -> Option<Place<'_>> {
         let permit = self.waiters.try_acquire().ok()?;
         self.core.metrics.waiters.inc();

@@ -2,7 +2,9 @@
 //! exactly the bytes it is told to.
 
 pub mod app;
+pub mod authority;
 pub mod client;
+pub mod cut;
 pub mod issuer;
 pub mod postgres;
 pub mod process;

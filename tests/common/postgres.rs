@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
+use super::authority::Authority;
 use super::free_port;
 use super::process::{Process, signal};
 
@@ -24,8 +25,20 @@ pub struct Postgres {
 impl Postgres {
     /// A server with the contract's table in it.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same, speaking TLS too.
+    pub async fn start_tls(authority: &Authority) -> Self {
+        Self::start_with(Some(authority)).await
+    }
+
+    async fn start_with(authority: Option<&Authority>) -> Self {
         let folder = TempDir::new().expect("a folder");
         initialise(folder.path());
+        if let Some(authority) = authority {
+            speak_tls(folder.path(), authority);
+        }
         for _ in 0..10 {
             let port = free_port();
             let process = spawn(folder.path(), port);
@@ -45,6 +58,14 @@ impl Postgres {
     pub fn url(&self) -> String {
         format!(
             "postgres://app:app@127.0.0.1:{}/postgres?sslmode=disable",
+            self.port
+        )
+    }
+
+    /// A URL with a host name, which TLS is verified against.
+    pub fn tls_url(&self, mode: &str) -> String {
+        format!(
+            "postgres://app:app@localhost:{}/postgres?sslmode={mode}",
             self.port
         )
     }
@@ -96,7 +117,7 @@ impl Postgres {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             self.process = spawn(self.folder.path(), self.port);
-            if is_ready(self.port, &mut self.process).await {
+            if is_ready(self.port, &self.process).await {
                 return;
             }
             assert!(Instant::now() < deadline, "postgres does not restart");
@@ -160,6 +181,25 @@ fn initialise(folder: &Path) {
         .status()
         .expect("initdb");
     assert!(status.success(), "initdb failed");
+}
+
+/// The key must belong to the server's own user, so `initdb`'s user copies it.
+fn speak_tls(folder: &Path, authority: &Authority) {
+    let data = folder.join("data");
+    for (from, to) in [
+        (&authority.certificate, "server.crt"),
+        (&authority.key, "server.key"),
+    ] {
+        let mut copy = command("cp", folder);
+        let status = copy.arg(from).arg(data.join(to)).status().expect("cp");
+        assert!(status.success(), "cp failed");
+        let mut close = command("chmod", folder);
+        let status = close.arg("600").arg(data.join(to)).status().expect("chmod");
+        assert!(status.success(), "chmod failed");
+    }
+    let mut write = command("sh", folder);
+    let line = "echo 'ssl = on' >> data/postgresql.conf";
+    assert!(write.args(["-c", line]).status().expect("sh").success());
 }
 
 fn spawn(folder: &Path, port: u16) -> Process {

@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, cmd};
 use tempfile::TempDir;
 
+use super::authority::Authority;
 use super::free_port;
 use super::process::Process;
 
@@ -42,10 +43,6 @@ impl Redis {
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    pub fn port(&self) -> u16 {
-        self.port
     }
 
     pub async fn connect(&self) -> MultiplexedConnection {
@@ -138,6 +135,79 @@ impl RedisCluster {
 
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Redis::url).collect()
+    }
+}
+
+/// A redis-server that speaks TLS on a second port.
+pub struct TlsRedis {
+    pub redis: Redis,
+    tls_port: u16,
+}
+
+impl TlsRedis {
+    pub async fn start(authority: &Authority) -> Self {
+        let redis = Redis::start().await;
+        let path = |path: &std::path::Path| path.to_str().expect("a path").to_owned();
+        let tls_port = free_port();
+        let _: String = redis
+            .run(&[
+                "CONFIG",
+                "SET",
+                "tls-cert-file",
+                &path(&authority.certificate),
+                "tls-key-file",
+                &path(&authority.key),
+                "tls-ca-cert-file",
+                &path(&authority.root),
+                "tls-auth-clients",
+                "no",
+                "tls-port",
+                &tls_port.to_string(),
+            ])
+            .await;
+        Self { redis, tls_port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("rediss://localhost:{}", self.tls_port)
+    }
+}
+
+/// A sentinel that watches one master under the name `engine`.
+pub struct Sentinel {
+    _process: Process,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl Sentinel {
+    pub async fn start(master: &Redis) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("sentinel.conf");
+        let watch = format!("sentinel monitor engine 127.0.0.1 {} 1\n", master.port);
+        std::fs::write(&file, watch).expect("written");
+        let port = free_port();
+        let mut command = Command::new("redis-server");
+        command
+            .arg(&file)
+            .args(["--sentinel", "--port", &port.to_string()])
+            .args(["--bind", "127.0.0.1"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let process = Process::start(&mut command);
+        assert!(
+            is_ready(port, &process).await,
+            "the sentinel cannot be started"
+        );
+        Self {
+            _process: process,
+            port,
+            _folder: folder,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 }
 

@@ -64,6 +64,15 @@ async fn keeps_the_promises(users: &Users) {
         matches!(&moved, Sight::Known(user) if user.email.as_deref() == Some("0o'brien@example.com")),
         "{moved:?}"
     );
+    // Known by id alone, where the token has no e-mail.
+    let silent = Caller {
+        email: None,
+        ..caller("o'brien", "")
+    };
+    assert!(matches!(
+        users.know(&silent, FirstSight::Wait).await,
+        Sight::Known(_)
+    ));
     let ensured = users
         .ensure_user(&caller("ensured", "ensured@example.com"))
         .await;

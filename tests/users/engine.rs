@@ -54,13 +54,11 @@ impl Engine {
     /// Reads requests from the group `engine-group`, writes rows, replies.
     pub async fn start(redis: &Redis, postgres: &Postgres, habits: Habits) -> Self {
         let mut connection = redis.connect().await;
-        let _: Result<(), _> = redis::cmd("XGROUP")
-            .arg(&["CREATE", "stream:exness", "engine-group", "0", "MKSTREAM"])
-            .query_async(&mut connection)
-            .await;
+        join_group(&mut connection).await;
+        let client = redis::Client::open(redis.url()).expect("a URL");
         let created = Arc::new(AtomicU64::new(0));
         let database = Arc::new(postgres.connect().await);
-        let task = tokio::spawn(run(connection, database, habits, created.clone()));
+        let task = tokio::spawn(run(client, connection, database, habits, created.clone()));
         Self { task, created }
     }
 
@@ -76,7 +74,15 @@ impl Drop for Engine {
     }
 }
 
+async fn join_group(connection: &mut MultiplexedConnection) {
+    let _: Result<(), _> = redis::cmd("XGROUP")
+        .arg(&["CREATE", "stream:exness", "engine-group", "0", "MKSTREAM"])
+        .query_async(connection)
+        .await;
+}
+
 async fn run(
+    client: redis::Client,
     mut connection: MultiplexedConnection,
     database: Arc<tokio_postgres::Client>,
     habits: Habits,
@@ -91,12 +97,20 @@ async fn run(
                 "COUNT",
                 "100",
                 "BLOCK",
-                "500",
+                "200",
             ])
             .arg(&["STREAMS", "stream:exness", ">"])
             .query_async(&mut connection)
             .await;
-        let Ok(read) = read else { return };
+        let Ok(read) = read else {
+            // Redis refuses for a while, has lost the group, or has hung up.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if let Ok(again) = client.get_multiplexed_async_connection().await {
+                connection = again;
+                join_group(&mut connection).await;
+            }
+            continue;
+        };
         for entry in read.keys.into_iter().flat_map(|key| key.ids) {
             assert_eq!(entry.map.len(), 1, "exactly one field");
             let message: Json = match &entry.map["message"] {

@@ -1,10 +1,8 @@
 //! `ensure_user`: every row of the contract's table.
 
-use std::time::Duration;
-
 use usher::secret::Secret;
 use usher::users::settings::RedisAddress;
-use usher::users::{Ensured, FirstSight, Sight, Verified};
+use usher::users::{Ensured, Verified};
 
 use super::engine::{Engine, Habits};
 use super::house::{House, caller, open, settings, short};
@@ -92,43 +90,4 @@ async fn a_user_may_ask_thirty_times_a_minute() {
     assert!(matches!(ensured, Ensured::Limited(1..=60)), "{ensured:?}");
     let other = users.ensure_user(&caller("v", "v@example.com")).await;
     assert_eq!(other, Ensured::Unavailable, "per user");
-}
-
-#[tokio::test]
-async fn a_request_in_doubt_is_repeated_under_its_id() {
-    let house = House::start().await;
-    let users = open(short(house.settings(), 4000)).await;
-    let who = caller("u", "u@example.com");
-    // The connection is there, then Redis stops: what is sent now may arrive or not.
-    assert!(matches!(
-        users.know(&caller("v", "v"), FirstSight::Background).await,
-        Sight::SentPending
-    ));
-    let asking = users.ensure_user(&who);
-    let pausing = async {
-        let _: redis::Value = house.redis.run(&["CLIENT", "PAUSE", "1200", "WRITE"]).await;
-    };
-    let (ensured, ()) = tokio::join!(
-        async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            asking.await
-        },
-        pausing
-    );
-    assert!(
-        matches!(ensured, Ensured::Initiated | Ensured::Unavailable),
-        "{ensured:?}"
-    );
-    eventually("both are there", async || {
-        (house.requests().await >= 2).then_some(())
-    })
-    .await;
-    let entries: Vec<(String, Vec<String>)> = house
-        .redis
-        .run(&["XRANGE", "stream:exness", "-", "+"])
-        .await;
-    let ours = entries
-        .iter()
-        .filter(|(_, fields)| fields[1].contains("u@example.com"));
-    assert_eq!(ours.count(), 1, "{entries:?}");
 }

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use usher::secret::Secret;
-use usher::users::settings::{ProvisionerSettings, RedisAddress};
-use usher::users::{FirstSight, Sight, Verified};
+use usher::clock::Clock;
+use usher::users::metrics::Metrics;
+use usher::users::settings::ProvisionerSettings;
+use usher::users::{FirstSight, Sight, Users, Verified};
 
 use super::engine::{Engine, Habits};
-use super::house::{House, caller, linking, open, settings, short};
+use super::house::{House, caller, linking, open, short};
 use crate::common::eventually_async as eventually;
-use crate::common::postgres::Postgres;
-use crate::common::redis::RedisCluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_processes_create_each_user_once() {
@@ -53,21 +52,28 @@ async fn eight_processes_create_each_user_once() {
 #[tokio::test]
 async fn a_thousand_requests_are_one_query_and_one_script() {
     let house = House::start().await;
-    let _engine = Engine::start(&house.redis, &house.postgres, Habits::default()).await;
-    let users = Arc::new(house.open().await);
+    let habits = Habits {
+        no_row: true,
+        ..Habits::default()
+    };
+    let _engine = Engine::start(&house.redis, &house.postgres, habits).await;
+    let metrics = Metrics::default();
+    let users = Users::open(house.settings(), metrics.clone(), Clock::System).await;
+    let users = Arc::new(users.expect("opens"));
     let mut tasks = JoinSet::new();
     for _ in 0..1000 {
         let users = users.clone();
         tasks.spawn(async move {
             let sight = users
-                .know(&caller("u", "u@example.com"), FirstSight::Wait)
+                .know(&caller("u", "u@example.com"), FirstSight::Background)
                 .await;
-            assert!(matches!(sight, Sight::Known(_)), "{sight:?}");
+            assert_eq!(sight, Sight::SentPending);
         });
     }
     while let Some(task) = tasks.join_next().await {
         task.expect("answered");
     }
+    assert_eq!(metrics.missing.get(), 1, "one query");
     // EVALSHA finds no script the first time, EVAL brings it.
     assert_eq!(house.redis.calls("evalsha").await, 1);
     assert_eq!(house.redis.calls("eval").await, 1);
@@ -266,35 +272,33 @@ async fn a_marker_left_behind_holds_a_user_up_for_its_life_only() {
 }
 
 #[tokio::test]
-async fn a_cluster_of_three_creates_each_user_once() {
-    let cluster = RedisCluster::start().await;
-    let postgres = Postgres::start().await;
-    let urls = cluster.urls().into_iter().map(Secret::new).collect();
-    let mut settings = settings(&postgres, RedisAddress::Cluster(urls));
-    // Names with a tag, so that requests and replies are on different nodes for certain.
-    if let ProvisionerSettings::Streams(streams) = &mut settings.provisioner {
-        streams.requests = "{a}:requests".to_owned();
-        streams.replies = "{b}:replies".to_owned();
-    }
-    let (one, two) = (open(settings.clone()).await, open(settings).await);
-    assert_eq!(one.check().await, Vec::<String>::new());
+async fn whoever_joins_after_the_reply_gets_the_row_all_the_same() {
+    let house = House::start().await;
+    let habits = Habits {
+        row_after: Duration::from_millis(600),
+        ..Habits::default()
+    };
+    let engine = Engine::start(&house.redis, &house.postgres, habits).await;
+    let (one, two) = (house.open().await, house.open().await);
     let who = caller("u", "u@example.com");
-    let (first, second) = tokio::join!(
-        one.know(&who, FirstSight::Background),
-        two.know(&who, FirstSight::Background)
+    assert_eq!(
+        one.know(&who, FirstSight::Background).await,
+        Sight::SentPending
     );
-    assert_eq!((first, second), (Sight::SentPending, Sight::SentPending));
-    postgres.insert("u", "u@example.com").await;
+    eventually("the reply has passed", async || {
+        let replies: u64 = house.redis.run(&["XLEN", "stream:exnessReceive"]).await;
+        (replies == 1).then_some(())
+    })
+    .await;
+    let begun = Instant::now();
     assert!(matches!(
         two.know(&who, FirstSight::Wait).await,
         Sight::Known(_)
     ));
-    let mut found = 0;
-    for node in &cluster.nodes {
-        let keys: Vec<String> = node.run(&["KEYS", "{a}:requests"]).await;
-        if !keys.is_empty() {
-            found += node.run::<u64>(&["XLEN", "{a}:requests"]).await;
-        }
-    }
-    assert_eq!(found, 1);
+    assert!(
+        begun.elapsed() < Duration::from_millis(1500),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(engine.seen(), 1);
 }

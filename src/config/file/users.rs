@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, Flag, Hidden, List, TextOr, Time};
+use super::{Count, Flag, Hidden, TextOr, Time};
 use crate::config::users::FirstSight;
 
 /// Who is a user, and who creates them on first sight.
@@ -35,7 +35,7 @@ pub(in crate::config) struct Users {
     /// Whether equal ids of two issuers are one user. Default: false.
     pub(in crate::config) shared_ids: Option<Flag>,
     /// Who creates users: `redis://…` or `rediss://…` (an engine behind Redis Streams), `direct`
-    /// (usher inserts the row), `none`, or an object for Sentinel, Cluster and more.
+    /// (usher inserts the row), `none`, or an object.
     /// Default: `none`.
     pub(in crate::config) provisioner: Option<TextOr<Streams>>,
     /// What is done about callers who are not known yet: `wait` (the default), `background` or `off`.
@@ -92,15 +92,12 @@ pub(in crate::config) struct Directory {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Streams {
-    /// One server, such as `rediss://:${REDIS_PASSWORD}@redis:6379`. With `sentinel`: user,
-    /// password and database of the master.
+    /// `redis://…`, `rediss://…` (TLS), `redis+sentinel://host:port,…/group` or
+    /// `redis+cluster://host:port,…`, with user and password as in
+    /// `rediss://:${REDIS_PASSWORD}@redis:6379`.
     pub(in crate::config) url: Option<Hidden>,
     /// A file with the URL.
     pub(in crate::config) url_file: Option<String>,
-    /// The sentinels that name the master.
-    pub(in crate::config) sentinel: Option<Sentinel>,
-    /// URLs of some nodes of a cluster.
-    pub(in crate::config) cluster: Option<List<Hidden>>,
     /// A PEM file with the roots to trust instead of the system's.
     pub(in crate::config) ca_file: Option<String>,
     /// The stream that the engine reads. Default: `stream:exness`.
@@ -111,16 +108,6 @@ pub(in crate::config) struct Streams {
     pub(in crate::config) connect_timeout: Option<Time>,
     /// Longest time for a command. Default: 1s.
     pub(in crate::config) response_timeout: Option<Time>,
-}
-
-/// The sentinels that name the master.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config) struct Sentinel {
-    /// URLs of the sentinels.
-    pub(in crate::config) nodes: Option<List<Hidden>>,
-    /// The name of the master's group, such as `mymaster`.
-    pub(in crate::config) service: Option<String>,
 }
 
 /// How long users are remembered.

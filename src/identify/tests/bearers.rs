@@ -46,6 +46,7 @@ fn find(
         query,
         scheme: "https",
         authority: "app.example",
+        upgrade: lines.iter().any(|(name, _)| *name == "upgrade"),
     };
     match sources.find(&asked) {
         Ok(found) => Ok(found.map(|bearer| bearer.token.into_owned())),

@@ -48,10 +48,11 @@ impl Postgres {
             let tls = MakeRustlsConnect::new(tls(settings)?);
             Manager::from_config(config, tls, manager_config)
         };
+        let patience = settings.connect_timeout + settings.statement_timeout;
         let pool = Pool::builder(manager)
             .max_size(settings.pool.max(1))
             .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(settings.connect_timeout))
+            .wait_timeout(Some(patience))
             .create_timeout(Some(settings.connect_timeout))
             .recycle_timeout(Some(settings.connect_timeout))
             .build()
@@ -60,7 +61,7 @@ impl Postgres {
             pool,
             statements: Statements::new(table, Dialect::Postgres),
             table: sql::table_name(table),
-            patience: settings.connect_timeout + settings.statement_timeout,
+            patience,
         })
     }
 

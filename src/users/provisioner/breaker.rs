@@ -13,6 +13,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// well within five seconds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// A single slow answer or lost connection is no outage: those who noticed try again.
+const OUTAGE: u32 = 3;
+
 /// While one try is under way, nobody else tries.
 const TRY: Duration = Duration::from_secs(1);
 
@@ -25,7 +28,7 @@ pub(super) struct Breaker {
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    /// Nobody tries before this.
+    /// Nobody tries before this; set while it is open.
     until: Option<Instant>,
 }
 
@@ -52,6 +55,11 @@ impl Breaker {
         true
     }
 
+    /// Whether there is an outage, so that nobody should wait for it to end.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.lock().until.is_some()
+    }
+
     pub(super) fn success(&self) {
         let mut state = self.state.lock();
         if state.until.take().is_some() {
@@ -61,14 +69,18 @@ impl Breaker {
         state.failures = 0;
     }
 
+    /// Counts a failure; several callers who notice the same one report it once.
     pub(super) fn failure(&self, why: &str) {
         let mut state = self.state.lock();
+        state.failures = state.failures.saturating_add(1);
+        let Some(beyond) = state.failures.checked_sub(OUTAGE) else {
+            return;
+        };
         if state.until.is_none() {
-            tracing::warn!(why, "redis failed");
+            tracing::warn!(why, "redis is left alone for a while");
             self.open.set(1);
         }
-        state.until = Some(Instant::now() + pause(state.failures));
-        state.failures = state.failures.saturating_add(1);
+        state.until = Some(Instant::now() + pause(beyond));
     }
 }
 
@@ -88,9 +100,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_caller_tries_after_each_pause() {
         let breaker = Breaker::new(Gauge::default());
-        assert!(breaker.allows());
-        breaker.failure("test");
-        assert!(!breaker.allows());
+        for _ in 0..OUTAGE {
+            assert!(breaker.allows() && !breaker.is_open());
+            breaker.failure("test");
+        }
+        assert!(!breaker.allows() && breaker.is_open());
         tokio::time::advance(FIRST_PAUSE).await;
         assert!(breaker.allows());
         assert!(!breaker.allows(), "one at a time");

@@ -53,35 +53,31 @@ pub(in crate::users) enum Delivery {
     InDoubt(String),
 }
 
-/// Sends, and repeats what is in doubt under the same id until it is certain or time is over.
+/// Sends. A lost connection is made up for; what is in doubt is repeated, under the same id,
+/// until it is certain or the time is over. In an outage nobody waits who has sent nothing.
 pub(super) async fn send(link: &Link, order: &Order<'_>) -> Delivery {
     let until = Instant::now() + order.repeat;
     let mut pause = Duration::from_millis(20);
     let mut doubt = false;
     let mut tail = None;
-    let mut fresh = true;
     loop {
         let failure = match attempt(link, order, &mut tail).await {
             Ok(delivery) => return delivery,
             Err(failure) => failure,
         };
         // Before the tail is known nothing has been sent, whatever happened.
-        let unknown = matches!(failure, Failure::Unknown(_));
-        doubt |= unknown && tail.is_some();
-        // One more try is for a shared connection that had died unnoticed.
-        let again = doubt || (unknown && fresh);
-        fresh = false;
-        if !again || Instant::now() + pause >= until {
+        doubt |= matches!(failure, Failure::Unknown(_)) && tail.is_some();
+        let refused = matches!(failure, Failure::Answered { .. });
+        let hopeless = !doubt && (refused || link.is_out());
+        if hopeless || Instant::now() + pause >= until {
             let why = failure.to_string();
             return match doubt {
                 true => Delivery::InDoubt(why),
                 false => Delivery::NotSent(why),
             };
         }
-        if doubt {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(200));
-        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(200));
     }
 }
 

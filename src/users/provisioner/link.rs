@@ -97,6 +97,11 @@ impl Link {
         }
     }
 
+    /// Whether Redis is out, so that waiting for it makes no sense.
+    pub(super) fn is_out(&self) -> bool {
+        self.breaker.is_open()
+    }
+
     /// A connection of one's own, for commands that block up to `block`.
     pub(super) async fn connect_apart(&self, block: Duration) -> Result<Connection, String> {
         self.connect(block + self.response).await
@@ -130,8 +135,7 @@ impl Link {
             return self.give_up(cell, text);
         };
         if is_elsewhere(code) {
-            self.breaker.failure(&text);
-            self.replace(cell);
+            self.replace(cell, &text);
         } else {
             self.breaker.success();
         }
@@ -146,15 +150,19 @@ impl Link {
     }
 
     fn give_up(&self, cell: &Arc<Cell>, why: String) -> Failure {
-        self.breaker.failure(&why);
-        self.replace(cell);
+        self.replace(cell, &why);
         Failure::Unknown(why)
     }
 
     /// The next question makes a new connection. A peer that went silent would otherwise be
     /// asked again and again: a timeout alone changes nothing about a connection.
-    fn replace(&self, broken: &Arc<Cell>) {
-        self.shared.compare_and_swap(broken, Arc::new(Cell::new()));
+    fn replace(&self, broken: &Arc<Cell>, why: &str) {
+        let fresh = Arc::new(Cell::new());
+        let found = self.shared.compare_and_swap(broken, fresh);
+        // Many may have waited on the same connection; the first to notice speaks for all.
+        if Arc::ptr_eq(&found, broken) {
+            self.breaker.failure(why);
+        }
     }
 }
 

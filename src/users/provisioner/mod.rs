@@ -43,6 +43,14 @@ impl Provisioner {
         }
     }
 
+    /// Whether it is left alone after failures.
+    pub(super) fn is_failing(&self) -> bool {
+        match self {
+            Self::Streams(streams) => streams.is_failing(),
+            Self::Direct | Self::None => false,
+        }
+    }
+
     /// What is wrong, by name; empty where all is well.
     pub(super) async fn check(&self) -> Vec<String> {
         match self {

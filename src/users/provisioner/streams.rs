@@ -40,6 +40,53 @@ pub(in crate::users) enum Purpose {
     Ensure,
 }
 
+/// The id of a request that may have been sent. Dropped before that is settled, as when the
+/// caller leaves, it stays for the next try.
+struct Doubt<'a> {
+    doubts: &'a Cache<(Purpose, Key), String>,
+    key: (Purpose, Key),
+    request_id: String,
+    /// Whether an earlier try left it.
+    inherited: bool,
+    settled: bool,
+}
+
+impl<'a> Doubt<'a> {
+    /// The id that an earlier try left, or a new one. It is taken away, so that two calls of
+    /// `ensure_user` at one time have an id each.
+    fn take(doubts: &'a Cache<(Purpose, Key), String>, key: (Purpose, Key)) -> Self {
+        let left = doubts.remove(&key);
+        Self {
+            doubts,
+            key,
+            inherited: left.is_some(),
+            request_id: left.unwrap_or_else(|| Uuid::new_v4().to_string()),
+            settled: false,
+        }
+    }
+
+    /// That this try did not get through says nothing about an earlier one.
+    fn judge(&mut self, delivery: Delivery) -> Delivery {
+        match delivery {
+            Delivery::NotSent(why) if self.inherited => Delivery::InDoubt(why),
+            Delivery::InDoubt(why) => Delivery::InDoubt(why),
+            certain => {
+                self.settled = true;
+                certain
+            }
+        }
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            let request_id = std::mem::take(&mut self.request_id);
+            self.doubts.insert(self.key, request_id);
+        }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
@@ -72,11 +119,8 @@ impl Streams {
 
     /// Asks the engine for this user. `email` is the caller's own, which the engine needs.
     pub(in crate::users) async fn ask(&self, purpose: Purpose, who: &Who, email: &str) -> Delivery {
-        let doubt = (purpose, who.key);
-        let request_id = self
-            .doubts
-            .remove(&doubt)
-            .unwrap_or_else(|| Uuid::new_v4().to_string());
+        let mut doubt = Doubt::take(&self.doubts, (purpose, who.key));
+        let request_id = doubt.request_id.clone();
         let message = Request {
             function: "createUser",
             user_id: &who.id,
@@ -85,7 +129,7 @@ impl Streams {
         };
         let message = match serde_json::to_string(&message) {
             Ok(message) => message,
-            Err(error) => return Delivery::NotSent(error.to_string()),
+            Err(error) => return doubt.judge(Delivery::NotSent(error.to_string())),
         };
         let order = Order {
             marker: self.marker_key(purpose, who, &request_id),
@@ -96,10 +140,7 @@ impl Streams {
             life: self.marker,
             repeat: self.repeat,
         };
-        let delivery = delivery::send(&self.link, &order).await;
-        if matches!(delivery, Delivery::InDoubt(_)) {
-            self.doubts.insert(doubt, request_id);
-        }
+        let delivery = doubt.judge(delivery::send(&self.link, &order).await);
         self.count(&delivery);
         delivery
     }
@@ -112,6 +153,10 @@ impl Streams {
             tokio::spawn(reader::read(mailbox, link, self.replies.clone()));
         }
         waiting
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.link.is_out()
     }
 
     pub(super) async fn check(&self) -> Vec<String> {
