@@ -5,7 +5,9 @@
     clippy::panic,
     reason = "a test that fails may panic"
 )]
+#![allow(unreachable_pub, reason = "nobody depends on a test binary")]
 
 mod common;
 mod config;
+mod identity_headers;
 mod proxying;
