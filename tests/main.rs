@@ -9,5 +9,6 @@
 
 mod common;
 mod config;
+mod forwarded;
 mod identity_headers;
 mod proxying;
