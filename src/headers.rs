@@ -110,6 +110,10 @@ const HOP_NAMES: &[&str] = &[
     "expect",
     // CGI turns it into HTTP_PROXY (CVE-2016-5385).
     "proxy",
+    // The route was chosen by the method that was sent; `header_exceptions` lets them through.
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
 ];
 
 /// Fields that a `Connection` header cannot take away: the message would change its meaning.
