@@ -11,4 +11,5 @@ mod common;
 mod config;
 mod forwarded;
 mod identity_headers;
+mod paths;
 mod proxying;
