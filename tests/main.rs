@@ -13,3 +13,4 @@ mod forwarded;
 mod identity_headers;
 mod paths;
 mod proxying;
+mod routes;
