@@ -268,7 +268,10 @@ pub fn strip_hops_from_answer(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    headers.remove(header::TRANSFER_ENCODING);
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+        // Chunks overrule a length, which must not be passed on (RFC 9112 §6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     headers.remove(header::UPGRADE);
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
