@@ -10,6 +10,7 @@
 mod common;
 mod config;
 mod forwarded;
+mod framing;
 mod identity_headers;
 mod paths;
 mod proxying;
