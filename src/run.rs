@@ -185,6 +185,7 @@ fn edge(settings: &Config) -> Edge {
         &settings.headers,
         &settings.header_exceptions,
         settings.trusted_proxies.clone(),
+        &settings.tokens.from,
         &settings.limits,
         &instance(),
     )

@@ -6,8 +6,14 @@
     clippy::panic,
     reason = "a test that fails may panic"
 )]
+#![allow(unreachable_pub, reason = "nobody depends on a test binary")]
 
 mod common;
 mod config;
+mod forwarded;
+mod framing;
+mod identity_headers;
+mod paths;
 mod proxying;
 mod users;
+mod routes;

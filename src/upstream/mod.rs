@@ -101,6 +101,11 @@ impl Upstream {
             &admission,
         );
         let (body, progress) = RequestBody::new(outgoing.body, self.idle, edge);
+        if body.size_hint().exact().is_none() {
+            // Said out loud, since hyper takes a GET without a length for one without a body.
+            let chunked = HeaderValue::from_static("chunked");
+            parts.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
         let (answer, connection) = self.exchange(pool, parts, body, progress).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(wanted), Some(downstream)) = (upgrade, downstream) else {
