@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod client;
+pub mod forge;
 pub mod issuer;
 pub mod usher;
 
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub use app::App;
 pub use client::{Client, Reply};
+pub use forge::Signer;
 pub use issuer::Issuer;
 pub use usher::Usher;
 
