@@ -127,6 +127,10 @@ impl Bench {
             "{what}: {line}"
         );
         assert_eq!(line["user"], Value::Null, "{what}");
+        if !["token_malformed", "token_too_large"].contains(&reason) {
+            let name = usher::identify::fingerprint(token).to_string();
+            assert_eq!(line["token"], name, "{what}: {line}");
+        }
         assert_eq!(self.app.count(), before, "{what}: the app was asked");
     }
 

@@ -1,6 +1,7 @@
 //! The access log: one line a request, written by a thread of its own so that a slow reader
 //! of our output never holds up a request.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -60,7 +61,7 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) token: Option<String>,
+    pub(super) token: Option<Cow<'a, str>>,
     pub(super) client: &'a str,
     pub(super) bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
