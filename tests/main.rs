@@ -5,8 +5,10 @@
     clippy::panic,
     reason = "a test that fails may panic"
 )]
+#![allow(unreachable_pub, reason = "nobody reaches into a test")]
 
 mod common;
 mod config;
 mod proxying;
+mod sources;
 mod tokens;
