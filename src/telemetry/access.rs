@@ -147,8 +147,11 @@ fn push(buffer: &mut Vec<u8>, line: &str) {
     buffer.push(b'\n');
 }
 
+/// RFC 3339, whatever the clock shows: a time that it cannot write is the nearest it can.
 fn time(millis: i64) -> String {
-    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    // The last millisecond of the year 9999.
+    const LAST: u64 = 253_402_300_799_999;
+    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0).min(LAST));
     humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }
 
