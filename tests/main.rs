@@ -7,8 +7,10 @@
 )]
 #![allow(unreachable_pub, reason = "nobody reaches into a test")]
 
+mod cache;
 mod common;
 mod config;
+mod keys;
 mod proxying;
 mod sources;
 mod tokens;

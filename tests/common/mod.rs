@@ -5,6 +5,7 @@ pub mod app;
 pub mod client;
 pub mod forge;
 pub mod issuer;
+pub mod keyserver;
 pub mod usher;
 
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ pub use app::App;
 pub use client::{Client, Reply};
 pub use forge::Signer;
 pub use issuer::Issuer;
+pub use keyserver::{KeyServer, Mood};
 pub use usher::Usher;
 
 /// Waits until `check` gives something, looking often; fails after ten seconds.
