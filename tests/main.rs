@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "nobody reaches into a test")]
 
 mod cache;
+mod command_line;
 mod common;
 mod config;
 mod keys;

@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod client;
+pub mod command;
 pub mod forge;
 pub mod issuer;
 pub mod keyserver;
