@@ -17,6 +17,8 @@ pub struct Denial {
     pub detail: Cow<'static, str>,
     /// Seconds after which trying again makes sense; sent as `Retry-After`.
     pub retry_after: Option<u32>,
+    /// The fingerprint of the token that was refused, for the log.
+    pub token: Option<Box<str>>,
 }
 
 impl Denial {
@@ -26,6 +28,7 @@ impl Denial {
             reason,
             detail: Cow::Borrowed(detail),
             retry_after: reason.retry_after(),
+            token: None,
         }
     }
 
@@ -35,6 +38,7 @@ impl Denial {
             reason,
             detail: Cow::Owned(detail.into()),
             retry_after: reason.retry_after(),
+            token: None,
         }
     }
 
@@ -42,6 +46,13 @@ impl Denial {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The same denial with the fingerprint of the token that it is about.
+    #[must_use]
+    pub fn of_token(mut self, fingerprint: impl fmt::Display) -> Self {
+        self.token = Some(fingerprint.to_string().into());
         self
     }
 

@@ -6,14 +6,18 @@
     clippy::panic,
     reason = "a test that fails may panic"
 )]
-#![allow(unreachable_pub, reason = "nobody depends on a test binary")]
 
+mod cache;
+mod command_line;
 mod common;
 mod config;
 mod forwarded;
 mod framing;
 mod identity_headers;
+mod keys;
 mod paths;
 mod proxying;
-mod users;
 mod routes;
+mod sources;
+mod tokens;
+mod users;

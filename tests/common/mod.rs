@@ -4,8 +4,12 @@
 pub mod app;
 pub mod authority;
 pub mod client;
+pub mod command;
 pub mod cut;
+pub mod forge;
 pub mod issuer;
+pub mod issuer;
+pub mod keyserver;
 pub mod postgres;
 pub mod process;
 pub mod redis;
@@ -15,7 +19,9 @@ use std::time::{Duration, Instant};
 
 pub use app::App;
 pub use client::{Client, Reply};
+pub use forge::Signer;
 pub use issuer::Issuer;
+pub use keyserver::{KeyServer, Mood};
 pub use usher::Usher;
 
 /// Waits until `check` gives something, looking often; fails after ten seconds.
