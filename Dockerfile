@@ -20,7 +20,8 @@ RUN cargo build --profile dist --locked
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=builder /build/target/dist/usher /usher
 COPY LICENSE /LICENSE
-USER nonroot:nonroot
+# A number, so that Kubernetes can tell that it is not root.
+USER 65532:65532
 ENV USHER_CONFIG=/etc/usher/usher.yaml
 EXPOSE 8080 9901
 # Asks `admin` at its default, 127.0.0.1:9901; elsewhere, override it with `--admin ADDRESS`.
