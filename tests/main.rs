@@ -1,5 +1,6 @@
 //! The promises usher makes to its users, one file each.
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -9,3 +10,4 @@
 mod common;
 mod config;
 mod proxying;
+mod users;

@@ -58,7 +58,7 @@ impl Verify {
             Err((body, denial)) => return Answer::refused(StatusCode::UNAUTHORIZED, body, denial),
         };
         match self.identify.identify(token).await {
-            Ok(verified) => self.describe(&verified.identity),
+            Ok(verified) => self.describe(&verified.identity).about(verified),
             Err(denial) if denial.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 Answer::refused(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, denial)
             }
