@@ -1,7 +1,6 @@
 """The cases by name: what is compared with what, under which load."""
 
 import os
-import resource
 import socket
 import subprocess
 import time
@@ -168,12 +167,9 @@ def paced(port: int, rate: int, setting: Setting) -> dict:
     return {"p50": figures["p50"], "p99": figures["p99"], "rate": figures["rate"]}
 
 
-IDLE = 10_000
-
-
 def memory(setting: Setting) -> Table:
     """Resident memory at rest, with many tokens seen, and for each idle connection."""
-    raise_limit()
+    idle = min(10_000, peers.raise_limit() - 300)
     contenders = [peers.NGINX, peers.HAPROXY, peers.ENVOY, peers.ENVOY_JWT, usher("usher, RS256")]
     entries = setting.wanted([Entry(contender, Load(many(), 10, once=True)) for contender in contenders])
     rows = [Row(entry.contender.name) for entry in entries]
@@ -186,8 +182,8 @@ def memory(setting: Setting) -> Table:
                 peer.wait(token)
                 time.sleep(1)
                 row.add(rest=peer.memory_bytes() / 1e6)
-                connections = idle_connections(peer.port, token)
-                row.add(idle=(peer.memory_bytes() - row.figures["rest"][0] * 1e6) / IDLE / 1000)
+                connections = idle_connections(peer.port, token, idle)
+                row.add(idle=(peer.memory_bytes() - row.figures["rest"][0] * 1e6) / idle / 1000)
                 for connection in connections:
                     connection.close()
             if entry.contender.checks_tokens:
@@ -196,13 +192,13 @@ def memory(setting: Setting) -> Table:
                     while not send(entry.load, peer.port, row.name).exhausted:
                         entry.load = replace(entry.load, seconds=entry.load.seconds * 2)
                     row.add(full=peer.memory_bytes() / 1e6)
-    return Table(f"Memory; {IDLE:,} idle connections that each sent one request", rows, ["rest", "full", "idle"])
+    return Table(f"Memory; {idle:,} idle connections that each sent one request", rows, ["rest", "full", "idle"])
 
 
-def idle_connections(port: int, token: str) -> list:
+def idle_connections(port: int, token: str, count: int) -> list:
     """Connections that were used once and wait."""
     connections = []
-    for _ in range(IDLE):
+    for _ in range(count):
         connection = socket.create_connection(("127.0.0.1", port), 10)
         connection.sendall(peers.request(token))
         if not connection.recv(4096).startswith(b"HTTP/1.1 200"):
@@ -210,15 +206,6 @@ def idle_connections(port: int, token: str) -> list:
         connections.append(connection)
     time.sleep(1)
     return connections
-
-
-def raise_limit() -> None:
-    """Descriptors for the idle connections, here and in the contenders, which inherit it."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 3 * IDLE + 1_000
-    if most != resource.RLIM_INFINITY and most < wanted:
-        raise SystemExit(f"ulimit -Hn is {most}; {wanted} descriptors are needed")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def start(setting: Setting) -> Table:

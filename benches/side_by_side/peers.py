@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -52,7 +53,7 @@ class Running:
         self.port, self.admin = free_port(), free_port()
         words = {
             "PORT": self.port, "ADMIN": self.admin, "UPSTREAM": upstream, "DIR": self.folder,
-            "DATA": places.DATA, **contender.words,
+            "DATA": places.DATA, "CONNECTIONS": raise_limit(), **contender.words,
         }
         program = self.program(words, binaries or {})
         self.log = (self.folder / "log").open("w")
@@ -136,6 +137,17 @@ def request(token: str, close: bool = False) -> bytes:
 def upstream() -> Running:
     """The app behind every contender, on the load's core."""
     return Running(Contender("upstream", "upstream.nginx.conf"), 0, cores="1")
+
+
+def raise_limit() -> int:
+    """Takes all the descriptors there may be; contenders inherit that. The connections that a
+    proxy may have with them: HAProxy counts two descriptors for each, and a few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = 50_000
+    if most == resource.RLIM_INFINITY or most > enough:
+        most = enough
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return (most - 100) // 2
 
 
 def free_port() -> int:
