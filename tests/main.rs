@@ -9,6 +9,7 @@
 
 mod common;
 mod config;
+mod cors;
 mod forwarded;
 mod framing;
 mod identity_headers;
