@@ -16,3 +16,4 @@ mod identity_headers;
 mod paths;
 mod proxying;
 mod routes;
+mod verify;
