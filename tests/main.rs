@@ -13,6 +13,7 @@ mod cors;
 mod forwarded;
 mod framing;
 mod identity_headers;
+mod limits;
 mod paths;
 mod proxying;
 mod routes;
