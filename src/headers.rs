@@ -135,6 +135,9 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 /// `X-Forwarded-Host`.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// `X-User-Provisioned`: `pending` while the user is being created; absent otherwise.
+pub const X_USER_PROVISIONED: HeaderName = HeaderName::from_static("x-user-provisioned");
+
 /// What is done with a field that a client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -277,6 +280,28 @@ pub fn strip_hops_from_answer(headers: &mut HeaderMap) {
     headers.remove("proxy-connection");
 }
 
+/// Text as a field's value, with one reading only: whatever is not printable ASCII is
+/// percent-encoded, `%` too, and spaces at either end.
+pub fn encode(text: &str) -> HeaderValue {
+    let start = text.len() - text.trim_start_matches(' ').len();
+    let end = text.trim_end_matches(' ').len();
+    let mut encoded = String::with_capacity(text.len());
+    for (place, byte) in text.bytes().enumerate() {
+        let outer = place < start || place >= end;
+        match byte {
+            b' ' if !outer => encoded.push(' '),
+            b'!'..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => {
+                encoded.push('%');
+                encoded.push_str(&data_encoding::HEXUPPER.encode(&[byte]));
+            }
+        }
+    }
+    // Nothing but printable ASCII is left, which every field can hold.
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(encoded))
+        .unwrap_or(HeaderValue::from_static(""))
+}
+
 /// The only value of a field: `Ok(None)` when it is absent, `Err` when it is repeated.
 pub fn single<'a>(
     headers: &'a HeaderMap,
@@ -349,6 +374,20 @@ mod tests {
             assert_eq!(class(name), None, "{name}");
         }
         assert_eq!(class(&"x-user-id".repeat(20)), None);
+    }
+
+    #[test]
+    fn text_has_one_spelling_as_a_value() {
+        for (text, value) in [
+            ("Ada", "Ada"),
+            ("a b", "a b"),
+            (" a ", "%20a%20"),
+            ("   ", "%20%20%20"),
+            ("é%\r\n", "%C3%A9%25%0D%0A"),
+            ("", ""),
+        ] {
+            assert_eq!(encode(text), value, "{text:?}");
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The promises usher makes to its users, one file each.
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "a test that fails may panic"
 )]
-#![allow(unreachable_pub, reason = "nobody depends on a test binary")]
 
+mod cache;
+mod command_line;
 mod common;
 mod config;
 mod cors;
@@ -18,3 +20,10 @@ mod paths;
 mod proxying;
 mod routes;
 mod verify;
+mod keys;
+mod paths;
+mod proxying;
+mod routes;
+mod sources;
+mod tokens;
+mod users;

@@ -1,6 +1,7 @@
 //! The access log: one line a request, written by a thread of its own so that a slow reader
 //! of our output never holds up a request.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -60,7 +61,7 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) token: Option<String>,
+    pub(super) token: Option<Cow<'a, str>>,
     pub(super) client: &'a str,
     pub(super) bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,8 +147,11 @@ fn push(buffer: &mut Vec<u8>, line: &str) {
     buffer.push(b'\n');
 }
 
+/// RFC 3339, whatever the clock shows: a time that it cannot write is the nearest it can.
 fn time(millis: i64) -> String {
-    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    // The last millisecond of the year 9999.
+    const LAST: u64 = 253_402_300_799_999;
+    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0).min(LAST));
     humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }
 

@@ -1,5 +1,6 @@
 //! The record of one request, written when the body of its answer ends.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -166,10 +167,10 @@ impl Record {
                 .map(String::as_str),
             issuer: identity.map(|identity| &*identity.issuer),
             user: identity.map(|identity| &*identity.id),
-            token: details
-                .verified
-                .as_ref()
-                .map(|verified| verified.fingerprint.to_string()),
+            token: match &details.verified {
+                Some(verified) => Some(verified.fingerprint.to_string().into()),
+                None => denial.and_then(|denial| denial.token.as_deref().map(Cow::Borrowed)),
+            },
             client: &details.client,
             bytes: details.bytes,
             cut: details.cut.as_deref(),

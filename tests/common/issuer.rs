@@ -37,10 +37,15 @@ impl Issuer {
 
     /// An issuer with a new P-256 key.
     pub fn new() -> Self {
+        Self::with_kid("k1")
+    }
+
+    /// The same with a name for the key.
+    pub fn with_kid(kid: &str) -> Self {
         let pem = generate_es256().unwrap();
         let issuer = Self {
             key: SigningKey::from_pem(pem.expose()).unwrap(),
-            kid: "k1".to_owned(),
+            kid: kid.to_owned(),
             folder: tempfile::tempdir().unwrap(),
         };
         std::fs::write(issuer.key_set(), issuer.jwks().to_string()).unwrap();
