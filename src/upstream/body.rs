@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -52,13 +52,21 @@ pub(super) fn cause(error: &hyper::Error) -> Option<&BodyError> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// Counts the pieces of a request body, so that waiting for the answer starts at the last one.
+/// How a request body comes along, so that waiting for the answer starts at its end.
 #[derive(Debug, Default)]
-pub(super) struct Progress(AtomicU64);
+pub(super) struct Progress {
+    pieces: AtomicU64,
+    /// Whether the next piece is the client's to send; how long it may take, `Timed` knows.
+    awaited: AtomicBool,
+}
 
 impl Progress {
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.pieces.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn awaits_client(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
     }
 }
 
@@ -108,8 +116,13 @@ impl Body for RequestBody {
         let Some(upload) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        let frame = ready!(upload.body.poll(cx));
-        upload.progress.0.fetch_add(1, Ordering::Relaxed);
+        let frame = upload.body.poll(cx);
+        let progress = &upload.progress;
+        progress
+            .awaited
+            .store(frame.is_pending(), Ordering::Relaxed);
+        let frame = ready!(frame);
+        progress.pieces.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(frame.map(|frame| frame.map(|frame| without_identity(frame, &upload.edge))))
     }
 

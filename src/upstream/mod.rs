@@ -289,7 +289,9 @@ impl Upstream {
             let seen = progress.count();
             match tokio::time::timeout(self.response, sent.as_mut()).await {
                 Ok(output) => return Ok(output),
-                Err(_) if progress.count() == seen => return Err(late()),
+                Err(_) if progress.count() == seen && !progress.awaits_client() => {
+                    return Err(late());
+                }
                 Err(_) => {}
             }
         }

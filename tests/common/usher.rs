@@ -42,9 +42,13 @@ impl Write for Lines {
 impl Usher {
     /// In front of `app`, with the keys of `issuer` and `more` lines of configuration.
     pub fn start(app: &App, issuer: &Issuer, more: &str) -> Self {
-        let upstream = format!("http://{}", app.address);
+        Self::before(app.address, issuer, more)
+    }
+
+    /// The same in front of whatever listens at `upstream`.
+    pub fn before(upstream: SocketAddr, issuer: &Issuer, more: &str) -> Self {
         Self::configured(&format!(
-            "upstream: {upstream}\nissuers: [{}]\n{more}",
+            "upstream: http://{upstream}\nissuers: [{}]\n{more}",
             issuer.yaml()
         ))
     }
