@@ -102,9 +102,10 @@ pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartErro
     let (identify, refreshers) = identify(&settings, kept, &options.clock, &mut registry)?;
     let pools = upstream::Metrics::default();
     pools.register(&mut registry);
+    let names = routes.all().iter().map(|route| route.name.clone());
     let telemetry = Telemetry::new(
         &settings.log,
-        &routes,
+        names.collect(),
         registry,
         options.clock,
         options.access,
