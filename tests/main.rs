@@ -12,6 +12,7 @@ mod command_line;
 mod common;
 mod config;
 mod keys;
+mod layers;
 mod operations;
 mod proxying;
 mod sources;
