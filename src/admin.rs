@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::identify::Identify;
 use crate::telemetry::Telemetry;
+use crate::users::Users;
 
 /// Connections to the admin listener at once; probes and scrapers need a handful.
 const MAX_CONNECTIONS: usize = 64;
@@ -24,14 +25,16 @@ const HEADER_READ: Duration = Duration::from_secs(5);
 /// Tells whether usher should get traffic.
 pub struct Readiness {
     identify: Arc<Identify>,
+    users: Option<Arc<Users>>,
     draining: AtomicBool,
 }
 
 impl Readiness {
     /// Ready once the required issuers have keys.
-    pub fn new(identify: Arc<Identify>) -> Self {
+    pub fn new(identify: Arc<Identify>, users: Option<Arc<Users>>) -> Self {
         Self {
             identify,
+            users,
             draining: AtomicBool::new(false),
         }
     }
@@ -48,12 +51,21 @@ impl Readiness {
         let waiting = issuers
             .iter()
             .any(|issuer| issuer.required && !issuer.has_keys);
+        let users = self
+            .users
+            .as_ref()
+            .map(|users| users.degraded())
+            .unwrap_or_default();
+        let users = users
+            .into_iter()
+            .map(|what| json!({ "users": what, "error": "cannot be asked" }));
         let degraded: Vec<_> = issuers
             .iter()
             .filter_map(|issuer| {
                 let error = issuer.last_error.as_ref()?;
                 Some(json!({ "issuer": issuer.name, "error": error, "keys_age_seconds": issuer.age }))
             })
+            .chain(users)
             .collect();
         let missing: Vec<_> = issuers
             .iter()

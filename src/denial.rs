@@ -190,6 +190,14 @@ reasons! {
     InsufficientScope = "insufficient_scope", Client, FORBIDDEN, InsufficientScope;
     /// A cookie's token came with an unsafe request from another site.
     CrossSite = "cross_site", Client, FORBIDDEN, None;
+    /// A row with the caller's e-mail belongs to another id.
+    IdentityConflict = "identity_conflict", Client, FORBIDDEN, None;
+    /// The caller has no user, and nobody creates one.
+    UserUnknown = "user_unknown", Client, FORBIDDEN, None;
+    /// The caller's id, e-mail or name is one that the directory cannot hold.
+    UserRefused = "user_refused", Client, FORBIDDEN, None;
+    /// The caller asked for their user too often.
+    RateLimited = "rate_limited", Client, TOO_MANY_REQUESTS, None;
     /// The path belongs to no endpoint.
     NotFound = "not_found", Client, NOT_FOUND, None;
     /// The method is not served here.
@@ -210,6 +218,10 @@ reasons! {
     KeysUnavailable = "keys_unavailable", Ours, SERVICE_UNAVAILABLE, None;
     /// The token names a key we have not seen, and a fresh set is not here yet.
     KeyPending = "key_pending", Ours, SERVICE_UNAVAILABLE, None;
+    /// The caller's user is being created, and is not there yet.
+    UserPending = "user_pending", Ours, SERVICE_UNAVAILABLE, None;
+    /// The directory or the provisioner cannot be asked, so nobody can tell who the caller is to us.
+    UsersUnavailable = "users_unavailable", Ours, SERVICE_UNAVAILABLE, None;
     /// A limit on concurrent work is reached.
     Overloaded = "overloaded", Ours, SERVICE_UNAVAILABLE, None;
     /// Something in usher went wrong.
@@ -231,6 +243,8 @@ impl Reason {
     const fn retry_after(self) -> Option<u32> {
         match self {
             Self::KeysUnavailable | Self::KeyPending => Some(5),
+            Self::UserPending | Self::UsersUnavailable => Some(2),
+            Self::RateLimited => Some(60),
             Self::Overloaded => Some(1),
             _ => None,
         }
@@ -271,8 +285,12 @@ mod tests {
     fn every_503_says_when_to_come_back_and_every_401_challenges() {
         for reason in Reason::ALL {
             let denial = Denial::new(*reason, "");
+            let later = [
+                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::TOO_MANY_REQUESTS,
+            ];
             assert_eq!(
-                denial.status() == StatusCode::SERVICE_UNAVAILABLE,
+                later.contains(&denial.status()),
                 denial.retry_after.is_some(),
                 "{reason:?}"
             );

@@ -10,13 +10,16 @@ use crate::config::Access;
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
 use crate::identify::{Asked, Identify, Verified, fingerprint};
-use crate::identity::Identity;
+use crate::identity::{CallerClaims, Identity};
 use crate::route::{Cors, Require, Route};
+use crate::users::{Caller, FirstSight, Sight, User, Users};
 
 /// The gate's yes: somebody, or nobody in particular.
 #[derive(Debug)]
 pub struct Admission {
     verified: Option<Arc<Verified>>,
+    user: Option<Arc<User>>,
+    pending: bool,
 }
 
 impl Admission {
@@ -30,20 +33,42 @@ impl Admission {
         self.verified.as_ref()
     }
 
+    /// The user's row, where users are looked up and this one is known.
+    pub fn user(&self) -> Option<&User> {
+        self.user.as_deref()
+    }
+
+    /// Whether the user is still being created.
+    pub fn is_pending(&self) -> bool {
+        self.pending
+    }
+
     fn nobody() -> Self {
-        Self { verified: None }
+        Self {
+            verified: None,
+            user: None,
+            pending: false,
+        }
     }
 }
 
 /// What the gate asks.
 pub struct Gate {
     identify: Arc<Identify>,
+    users: Option<KnownUsers>,
+}
+
+/// Users, and where a token says what they are looked up by.
+struct KnownUsers {
+    users: Arc<Users>,
+    claims: CallerClaims,
 }
 
 impl Gate {
-    /// A gate that asks `identify`.
-    pub fn new(identify: Arc<Identify>) -> Self {
-        Self { identify }
+    /// A gate that asks `identify`, and `users` where users are looked up.
+    pub fn new(identify: Arc<Identify>, users: Option<Arc<Users>>, claims: CallerClaims) -> Self {
+        let users = users.map(|users| KnownUsers { users, claims });
+        Self { identify, users }
     }
 
     /// Decides about a request. The order is part of the promise: what the route asks, who it
@@ -70,9 +95,54 @@ impl Gate {
         };
         allow(&route.require, &verified.identity)
             .map_err(|denial| denial.of_token(verified.fingerprint))?;
+        let known = self.know(&verified.identity, route.first_sight).await;
+        let (user, pending) = known.map_err(|denial| denial.of_token(verified.fingerprint))?;
         Ok(Admission {
             verified: Some(verified),
+            user,
+            pending,
         })
+    }
+
+    /// Makes sure that the user exists: whose row it is, and whether it is still to come.
+    async fn know(
+        &self,
+        identity: &Identity,
+        mode: FirstSight,
+    ) -> Result<(Option<Arc<User>>, bool), Denial> {
+        let (Some(known), true) = (&self.users, mode != FirstSight::Off) else {
+            return Ok((None, false));
+        };
+        let caller = Caller::of(identity, known.claims);
+        if let Some(user) = known.users.recall(&caller) {
+            return Ok((Some(user), false));
+        }
+        match known.users.know(&caller, mode).await {
+            Sight::Known(user) => Ok((Some(user), false)),
+            Sight::SentPending => Ok((None, true)),
+            Sight::Unasked => Ok((None, false)),
+            Sight::Pending => Err(Denial::new(
+                Reason::UserPending,
+                "no row after `users.wait`",
+            )),
+            Sight::Unknown => Err(Denial::new(
+                Reason::UserUnknown,
+                "no row, and the provisioner is `none`",
+            )),
+            Sight::Conflict => Err(Denial::new(
+                Reason::IdentityConflict,
+                "a row with this e-mail belongs to another id",
+            )),
+            Sight::Busy => Err(Denial::new(
+                Reason::Overloaded,
+                "users.max_waiters is reached",
+            )),
+            Sight::Unavailable => Err(Denial::new(
+                Reason::UsersUnavailable,
+                "the directory or the provisioner cannot be asked",
+            )),
+            Sight::Refused(why) => Err(Denial::new(Reason::UserRefused, why)),
+        }
     }
 }
 

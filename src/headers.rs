@@ -110,6 +110,10 @@ const HOP_NAMES: &[&str] = &[
     "expect",
     // CGI turns it into HTTP_PROXY (CVE-2016-5385).
     "proxy",
+    // The route was chosen by the method that was sent; `header_exceptions` lets them through.
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
 ];
 
 /// Fields that a `Connection` header cannot take away: the message would change its meaning.
@@ -131,6 +135,9 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 /// `X-Forwarded-Host`.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// `X-User-Provisioned`: `pending` while the user is being created; absent otherwise.
+pub const X_USER_PROVISIONED: HeaderName = HeaderName::from_static("x-user-provisioned");
+
 /// What is done with a field that a client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -142,7 +149,7 @@ pub enum Class {
     Hop,
 }
 
-/// The longest name looked at; no name that matters is longer.
+/// The longest name folded without allocating; longer ones are compared one by one.
 const MAX_FOLDED: usize = 64;
 
 /// Tells what is done with a field, by its name as an app might read it.
@@ -153,6 +160,8 @@ const MAX_FOLDED: usize = 64;
 #[derive(Debug)]
 pub struct Classes {
     by_name: HashMap<Box<[u8]>, Class>,
+    /// Names of a configuration that are too long for `by_name`.
+    long: Vec<(Box<[u8]>, Class)>,
     /// Whether any name starts with this byte; spares most fields the folding.
     starts: [bool; 256],
 }
@@ -162,13 +171,15 @@ impl Classes {
     pub fn new(identity: &[IdentityHeader], exceptions: &[HeaderName]) -> Self {
         let mut classes = Self {
             by_name: HashMap::new(),
+            long: Vec::new(),
             starts: [false; 256],
         };
         classes.add(HOP_NAMES, Class::Hop);
         classes.add(FORWARDED_NAMES, Class::Forwarded);
         classes.add(PRESET_NAMES, Class::Identity);
         for name in exceptions {
-            classes.by_name.remove(fold(name.as_str()).as_bytes());
+            let folded: Box<[u8]> = fold(name.as_str()).collect();
+            classes.by_name.remove(&folded);
         }
         for header in identity {
             classes.add(&[header.name.as_str()], Class::Identity);
@@ -178,68 +189,55 @@ impl Classes {
 
     fn add(&mut self, names: &[&str], class: Class) {
         for name in names {
-            let folded = fold(name);
-            if let Some(first) = folded.as_bytes().first() {
+            let folded: Box<[u8]> = fold(name).collect();
+            if let Some(first) = folded.first() {
                 self.starts[usize::from(*first)] = true;
             }
-            self.by_name.insert(folded.as_bytes().into(), class);
+            if folded.len() > MAX_FOLDED {
+                self.long.push((folded, class));
+            } else {
+                self.by_name.insert(folded, class);
+            }
         }
     }
 
     /// The class of a field, or `None` for a field that simply passes.
     pub fn of(&self, name: &HeaderName) -> Option<Class> {
         let text = name.as_str();
-        let first = *text.as_bytes().first()?;
+        let first = fold(text).next()?;
         if !self.starts[usize::from(first)] {
             return None;
         }
-        self.by_name.get(fold(text).as_bytes()).copied()
-    }
-}
-
-/// A folded name on the stack.
-struct Folded {
-    bytes: [u8; MAX_FOLDED],
-    len: usize,
-}
-
-impl Folded {
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-/// Lower case, runs of anything else than letters and digits as one `-`, cut at the longest
-/// length that matters plus nothing: a longer name becomes empty and matches nothing.
-fn fold(name: &str) -> Folded {
-    let mut folded = Folded {
-        bytes: [0; MAX_FOLDED],
-        len: 0,
-    };
-    let mut separated = false;
-    for byte in name.bytes() {
-        let next = if byte.is_ascii_alphanumeric() {
-            separated = false;
-            byte.to_ascii_lowercase()
-        } else if separated {
-            continue;
-        } else {
-            separated = true;
-            b'-'
-        };
-        if folded.len == MAX_FOLDED {
-            folded.len = 0;
-            break;
+        let mut folded = [0; MAX_FOLDED];
+        let mut len = 0;
+        for byte in fold(text) {
+            let Some(place) = folded.get_mut(len) else {
+                return self.of_long(text);
+            };
+            *place = byte;
+            len += 1;
         }
-        folded.bytes[folded.len] = next;
-        folded.len += 1;
+        self.by_name.get(&folded[..len]).copied()
     }
-    folded
+
+    fn of_long(&self, text: &str) -> Option<Class> {
+        let mut known = self.long.iter();
+        let found = known.find(|(name, _)| fold(text).eq(name.iter().copied()));
+        found.map(|(_, class)| *class)
+    }
 }
 
-/// Whether two names are one and the same to an app that folds them.
-pub fn same_when_folded(one: &str, other: &str) -> bool {
-    fold(one).as_bytes() == fold(other).as_bytes()
+/// A name in lower case, with runs of anything else than letters and digits as one `-`.
+fn fold(name: &str) -> impl Iterator<Item = u8> + '_ {
+    let mut separated = false;
+    name.bytes().filter_map(move |byte| {
+        let repeated = separated;
+        separated = !byte.is_ascii_alphanumeric();
+        match separated {
+            false => Some(byte.to_ascii_lowercase()),
+            true => (!repeated).then_some(b'-'),
+        }
+    })
 }
 
 /// The fields that `Connection` nominates to stop here (RFC 9110 §7.6.1).
@@ -273,10 +271,35 @@ pub fn strip_hops_from_answer(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    headers.remove(header::TRANSFER_ENCODING);
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+        // Chunks overrule a length, which must not be passed on (RFC 9112 §6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     headers.remove(header::UPGRADE);
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
+}
+
+/// Text as a field's value, with one reading only: whatever is not printable ASCII is
+/// percent-encoded, `%` too, and spaces at either end.
+pub fn encode(text: &str) -> HeaderValue {
+    let start = text.len() - text.trim_start_matches(' ').len();
+    let end = text.trim_end_matches(' ').len();
+    let mut encoded = String::with_capacity(text.len());
+    for (place, byte) in text.bytes().enumerate() {
+        let outer = place < start || place >= end;
+        match byte {
+            b' ' if !outer => encoded.push(' '),
+            b'!'..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => {
+                encoded.push('%');
+                encoded.push_str(&data_encoding::HEXUPPER.encode(&[byte]));
+            }
+        }
+    }
+    // Nothing but printable ASCII is left, which every field can hold.
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(encoded))
+        .unwrap_or(HeaderValue::from_static(""))
 }
 
 /// The only value of a field: `Ok(None)` when it is absent, `Err` when it is repeated.
@@ -332,11 +355,39 @@ mod tests {
     }
 
     #[test]
+    fn the_length_of_a_name_does_not_matter() {
+        let long = format!("Z-{}", "very-long-".repeat(10));
+        let header = IdentityHeader {
+            name: long.parse().unwrap(),
+            value: HeaderSource::Claim("id".into()),
+        };
+        let classes = Classes::new(&[header], &[]);
+        let class = |name: &str| classes.of(&name.parse().unwrap());
+        assert_eq!(class(&long.replace('-', "_")), Some(Class::Identity));
+        assert_eq!(class(&format!("{long}x")), None);
+        assert_eq!(class(&format!("z{}", "-".repeat(90))), None);
+    }
+
+    #[test]
     fn unrelated_names_pass() {
         for name in ["x-custom_header", "accept", "x-user-ids", "xuserid", "x"] {
             assert_eq!(class(name), None, "{name}");
         }
         assert_eq!(class(&"x-user-id".repeat(20)), None);
+    }
+
+    #[test]
+    fn text_has_one_spelling_as_a_value() {
+        for (text, value) in [
+            ("Ada", "Ada"),
+            ("a b", "a b"),
+            (" a ", "%20a%20"),
+            ("   ", "%20%20%20"),
+            ("é%\r\n", "%C3%A9%25%0D%0A"),
+            ("", ""),
+        ] {
+            assert_eq!(encode(text), value, "{text:?}");
+        }
     }
 
     #[test]

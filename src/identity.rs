@@ -31,6 +31,31 @@ impl Identity {
     }
 }
 
+/// Where a token says who its user is.
+#[derive(Clone, Copy, Debug)]
+pub struct CallerClaims {
+    /// The id as the token spells it: a string, or an integer.
+    pub id: Slot,
+    /// The e-mail.
+    pub email: Slot,
+    /// The display name.
+    pub name: Slot,
+    /// Whether the e-mail was verified.
+    pub email_verified: Slot,
+}
+
+impl CallerClaims {
+    /// The slots, so that the claims are kept.
+    pub fn new(kept: &mut Kept) -> Self {
+        Self {
+            id: kept.slot("id"),
+            email: kept.slot("email"),
+            name: kept.slot("name"),
+            email_verified: kept.slot("email_verified"),
+        }
+    }
+}
+
 /// The claims that headers, rules and endpoints use, by name; each has a [`Slot`].
 ///
 /// Collected once at start, so that a verified token keeps nothing that nobody reads.

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | words | [`secret`], [`clock`], [`denial`], [`head`], [`headers`], [`identity`], [`drain`], [`activity`] |
 //! | settings | [`config`] |
-//! | abilities | [`identify`], [`route`], [`edge`], [`telemetry`] |
+//! | abilities | [`identify`], [`users`], [`route`], [`edge`], [`telemetry`] |
 //! | decision | [`gate`] |
 //! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`cors`] |
 //! | the line | [`sidecar`] |
@@ -45,5 +45,6 @@ pub mod secret;
 pub mod sidecar;
 pub mod telemetry;
 pub mod upstream;
+pub mod users;
 
 pub use run::{Bound, Ended, Options, StartError, bind};

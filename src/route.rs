@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use http::Method;
 
+use crate::config::users::FirstSight;
 use crate::config::{self, Access};
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
@@ -28,6 +29,8 @@ pub struct Route {
     pub target: Target,
     /// Cross-origin handling.
     pub cors: Cors,
+    /// What is done about callers who are not known yet.
+    pub first_sight: FirstSight,
     opaque: bool,
     methods: Vec<Method>,
     hosts: Vec<String>,
@@ -41,6 +44,10 @@ pub enum Target {
     Upstream,
     /// usher itself, as `GET /api/auth/verify`.
     Verify,
+    /// usher itself, as `POST /api/v1/auth/verify-user`.
+    VerifyUser,
+    /// usher itself, as `POST /api/v1/auth/ensure-user`.
+    EnsureUser,
 }
 
 /// Cross-origin handling of a route.
@@ -78,13 +85,22 @@ impl Routes {
     /// The endpoints' routes, the configured ones, and the last: everything else needs a token.
     pub fn new(settings: &config::Config, kept: &mut Kept) -> Self {
         let mut routes = Vec::new();
-        if let Some(verify) = &settings.endpoints.verify {
-            routes.push(Route::endpoint(
-                "verify",
-                &verify.path,
-                Target::Verify,
-                settings,
-            ));
+        let endpoints = &settings.endpoints;
+        let verify = endpoints.verify.as_ref().map(|verify| &verify.path);
+        for (name, path, target) in [
+            ("verify", verify, Target::Verify),
+            (
+                "verify_user",
+                endpoints.verify_user.as_ref(),
+                Target::VerifyUser,
+            ),
+            (
+                "ensure_user",
+                endpoints.ensure_user.as_ref(),
+                Target::EnsureUser,
+            ),
+        ] {
+            routes.extend(path.map(|path| Route::endpoint(name, path, target, settings)));
         }
         routes.extend(
             settings
@@ -92,7 +108,7 @@ impl Routes {
                 .iter()
                 .map(|route| Route::configured(route, settings, kept)),
         );
-        routes.push(Route::rest());
+        routes.push(Route::rest(settings));
         for (index, route) in routes.iter_mut().enumerate() {
             route.index = index;
         }
@@ -174,6 +190,7 @@ impl Route {
             require: Require::default(),
             target,
             cors: Cors::Answer(settings.cors.origins.clone()),
+            first_sight: FirstSight::Off,
             opaque: false,
             methods: Vec::new(),
             hosts: Vec::new(),
@@ -196,6 +213,7 @@ impl Route {
                 }
                 config::RouteCors::Origins(origins) => Cors::Answer(origins.clone()),
             },
+            first_sight: route.first_sight.unwrap_or(settings.first_sight),
             opaque: route.opaque_paths,
             methods: route.methods.clone(),
             hosts: route.hosts.clone(),
@@ -204,7 +222,7 @@ impl Route {
     }
 
     /// What no other route matches: the app, for those with a good token.
-    fn rest() -> Self {
+    fn rest(settings: &config::Config) -> Self {
         Self {
             name: "default".to_owned(),
             index: 0,
@@ -212,6 +230,7 @@ impl Route {
             require: Require::default(),
             target: Target::Upstream,
             cors: Cors::Off,
+            first_sight: settings.first_sight,
             opaque: false,
             methods: Vec::new(),
             hosts: Vec::new(),

@@ -18,12 +18,13 @@ use crate::edge::Edge;
 use crate::endpoint::Endpoints;
 use crate::gate::Gate;
 use crate::identify::{self, Identify, Refresher};
-use crate::identity::Kept;
+use crate::identity::{CallerClaims, Kept};
 use crate::listener::{self, Workers};
 use crate::route::Routes;
 use crate::sidecar::{Sidecar, Worker};
 use crate::telemetry::{Sink, Telemetry};
 use crate::upstream::{self, Pool, Upstream};
+use crate::users::{self, Users};
 
 /// What a caller of [`bind`] may want otherwise than `usher serve`.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub enum StartError {
     Bind(Listen, std::io::Error),
     /// The keys of an issuer cannot be used.
     Keys(identify::StartError),
+    /// The directory or the provisioner cannot be used.
+    Users(users::StartError),
     /// The operating system gives no threads.
     Threads(std::io::Error),
 }
@@ -63,6 +66,7 @@ impl fmt::Display for StartError {
                  Set `listen` or `admin` to another address."
             ),
             Self::Keys(error) => write!(f, "{error}"),
+            Self::Users(error) => write!(f, "users: {error}"),
             Self::Threads(error) => write!(f, "cannot start worker threads: {error}"),
         }
     }
@@ -99,7 +103,9 @@ pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartErro
     let mut kept = Kept::default();
     let routes = Routes::new(&settings, &mut kept);
     let claims = Endpoints::claims(&settings.endpoints, &mut kept);
+    let caller = CallerClaims::new(&mut kept);
     let (identify, refreshers) = identify(&settings, kept, &options.clock, &mut registry)?;
+    let users = users(&settings, &options.clock, &mut registry).await?;
     let pools = upstream::Metrics::default();
     pools.register(&mut registry);
     let names = routes.all().iter().map(|route| route.name.clone());
@@ -110,12 +116,12 @@ pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartErro
         options.clock,
         options.access,
     );
-    let readiness = Arc::new(Readiness::new(identify.clone()));
+    let readiness = Arc::new(Readiness::new(identify.clone(), users.clone()));
     let sidecar = Arc::new(Sidecar {
         edge: Arc::new(edge(&settings)),
         routes,
-        gate: Gate::new(identify.clone()),
-        endpoints: Endpoints::new(claims, &identify),
+        gate: Gate::new(identify.clone(), users.clone(), caller),
+        endpoints: Endpoints::new(claims, &identify, users, caller),
         cors: Rules::new(&settings),
         upstream: Upstream::new(&settings, identify),
         telemetry: telemetry.clone(),
@@ -161,11 +167,26 @@ fn identify(
     Ok((Arc::new(identify), refreshers))
 }
 
+async fn users(
+    settings: &Config,
+    clock: &Clock,
+    registry: &mut Registry,
+) -> Result<Option<Arc<Users>>, StartError> {
+    let Some(settings) = &settings.users else {
+        return Ok(None);
+    };
+    let metrics = users::metrics::Metrics::default();
+    metrics.register(registry);
+    let users = Users::open(settings.clone(), metrics, clock.clone()).await;
+    users.map(Arc::new).map(Some).map_err(StartError::Users)
+}
+
 fn edge(settings: &Config) -> Edge {
     Edge::new(
         &settings.headers,
         &settings.header_exceptions,
         settings.trusted_proxies.clone(),
+        &settings.tokens.from,
         &settings.limits,
         &instance(),
     )

@@ -100,6 +100,7 @@ impl Worker {
         if route.target != Target::Upstream {
             let mut answer = sidecar.endpoints.answer(route.target, &head).await;
             grant.apply(answer.response.headers_mut());
+            record.admitted(answer.verified.as_ref());
             record.answered(answer.response.status(), answer.denial);
             return Ok(answer.response);
         }

@@ -1,19 +1,25 @@
 //! The promises usher makes to its users, one file each.
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "a test that fails may panic"
 )]
-#![allow(unreachable_pub, reason = "nobody reaches into a test")]
 
 mod cache;
 mod command_line;
 mod common;
 mod config;
+mod forwarded;
+mod framing;
+mod identity_headers;
 mod keys;
 mod layers;
 mod operations;
+mod paths;
 mod proxying;
+mod routes;
 mod sources;
 mod tokens;
+mod users;

@@ -6,13 +6,28 @@ use std::process::ExitCode;
 
 use crate::config::{self, Config, Listen, Loaded, Problem};
 
+use crate::clock::Clock;
+use crate::users::Users;
+use crate::users::metrics::Metrics;
+
 use super::EX_CONFIG;
 
 /// Checks a file: problems and warnings on stderr, a summary on stdout.
-pub(super) fn run(file: &Path) -> ExitCode {
+pub(super) fn run(file: &Path, connect: bool) -> ExitCode {
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     let (good, written) = match config::load(file) {
-        Ok(loaded) => (true, good(file, &loaded, &mut out, &mut err)),
+        Ok(loaded) => {
+            let missing = if connect {
+                peers(&loaded.config)
+            } else {
+                Vec::new()
+            };
+            for problem in &missing {
+                let _ = writeln!(err, "{}: {problem}", file.display());
+            }
+            let written = good(file, &loaded, &mut out, &mut err);
+            (missing.is_empty(), written)
+        }
         Err(problems) => (false, bad(file, &problems, &mut err)),
     };
     match (good, written) {
@@ -20,6 +35,28 @@ pub(super) fn run(file: &Path) -> ExitCode {
         (true, Err(_)) => ExitCode::FAILURE,
         (false, _) => ExitCode::from(EX_CONFIG),
     }
+}
+
+/// What the directory and Redis say is wrong, by name.
+fn peers(config: &Config) -> Vec<String> {
+    let Some(settings) = config.users.clone() else {
+        return vec![
+            "--connect: there is nobody to ask, since `users` is not configured".to_owned(),
+        ];
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return vec![format!("no runtime: {error}")],
+    };
+    runtime.block_on(async {
+        match Users::open(settings, Metrics::default(), Clock::System).await {
+            Ok(users) => users.check().await,
+            Err(error) => vec![format!("users: {error}")],
+        }
+    })
 }
 
 fn good(

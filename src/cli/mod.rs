@@ -49,6 +49,9 @@ enum Command {
     Check {
         /// The configuration file (YAML or JSON).
         file: PathBuf,
+        /// Ask the directory and Redis too: missing tables and columns are told by name.
+        #[arg(long)]
+        connect: bool,
     },
     /// Try usher, or develop an app behind it: personas and tokens on 127.0.0.1.
     Dev(dev::Arguments),
@@ -73,7 +76,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Serve { config } => serve::run(&config),
-            Command::Check { file } => check::run(&file),
+            Command::Check { file, connect } => check::run(&file, connect),
             Command::Dev(arguments) => dev::run(&arguments),
             Command::Token(command) => token::run(command),
             Command::Schema => schema::run(),

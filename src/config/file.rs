@@ -6,6 +6,7 @@
 mod issuer;
 mod list;
 mod route;
+mod users;
 mod value;
 
 use schemars::JsonSchema;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 pub(super) use self::issuer::{Fetch, Issuer, Leeway};
 pub(super) use self::list::{List, Named, OneOrMany, TextOr};
 pub(super) use self::route::{Paths, Require, Route};
+pub(super) use self::users::{Directory, MatchBy, Presence, Streams, Users, UsersPreset};
 pub(super) use self::value::{Count, Flag, Hidden, Scalar, Size, Time};
 use super::LogFormat;
 
@@ -30,13 +32,16 @@ pub(super) struct File {
     /// Who may sign tokens.
     pub(super) issuers: Option<List<Issuer>>,
     /// What the app sees: header names, each with a claim, a list of claims (joined by commas),
-    /// `claims` (all of them, base64url JSON) or `issuer` (its name).
+    /// `claims` (all of them, base64url JSON), `issuer` (its name), or a column of the user's
+    /// row (`user.id`, `user.email`, `user.<column>`).
     /// Default: `X-User-Id: id`, `X-User-Email: email`, `X-User-Name: name`, or the preset's.
     pub(super) headers: Option<Named<OneOrMany<String>>>,
     /// The headers of another proxy, to which `headers` adds and which it can change.
     pub(super) headers_preset: Option<HeadersPreset>,
     /// Identity headers of other proxies that clients may send all the same.
     pub(super) header_exceptions: Option<List<String>>,
+    /// Who is a user, and who creates them on first sight. Default: nobody is looked up.
+    pub(super) users: Option<Users>,
     /// What usher answers itself; nothing unless named.
     pub(super) endpoints: Option<Endpoints>,
     /// Where tokens are read from and how they are remembered.
@@ -92,6 +97,11 @@ pub(super) enum HeadersPreset {
 pub(super) struct Endpoints {
     /// Tells whether a token is good, and whose it is: the path, or an object.
     pub(super) verify: Option<TextOr<Verify>>,
+    /// Tells whether the caller's user exists, after making sure of it: the path, such as
+    /// `/api/v1/auth/verify-user`.
+    pub(super) verify_user: Option<String>,
+    /// Has the caller's user created: the path, such as `/api/v1/auth/ensure-user`.
+    pub(super) ensure_user: Option<String>,
 }
 
 /// Tells whether a token is good, and whose it is.

@@ -10,10 +10,12 @@ mod load;
 mod near;
 mod problem;
 mod read;
+mod redis_address;
 mod report;
 mod resolve;
 mod schema;
 mod source;
+pub mod users;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,6 +45,10 @@ pub struct Config {
     pub headers: Vec<IdentityHeader>,
     /// Identity header names of other proxies that clients may send all the same.
     pub header_exceptions: Vec<HeaderName>,
+    /// Who is a user, and who creates them; `None`: nobody is looked up.
+    pub users: Option<users::Settings>,
+    /// What is done about callers who are not known yet, unless a route says otherwise.
+    pub first_sight: users::FirstSight,
     /// The answers of usher's own.
     pub endpoints: Endpoints,
     /// Where tokens are read from and how they are remembered.
@@ -277,6 +283,19 @@ pub enum HeaderSource {
     AllClaims,
     /// The configured name of the issuer.
     Issuer,
+    /// What the directory says about the user.
+    User(Column),
+}
+
+/// A column of the user's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// The id, as it stands in the directory.
+    Id,
+    /// The e-mail, as it stands in the directory.
+    Email,
+    /// One of [`users::Table::extra_columns`], by its place.
+    Extra(usize),
 }
 
 /// The answers of usher's own; none unless the configuration names it.
@@ -284,6 +303,10 @@ pub enum HeaderSource {
 pub struct Endpoints {
     /// `GET /api/auth/verify`.
     pub verify: Option<VerifyEndpoint>,
+    /// The exact path of `POST /api/v1/auth/verify-user`.
+    pub verify_user: Option<String>,
+    /// The exact path of `POST /api/v1/auth/ensure-user`.
+    pub ensure_user: Option<String>,
 }
 
 /// The endpoint that tells whether a token is good.
@@ -363,6 +386,8 @@ pub struct Route {
     pub opaque_paths: bool,
     /// Cross-origin handling.
     pub cors: RouteCors,
+    /// What is done about callers who are not known yet; `None`: as everywhere.
+    pub first_sight: Option<users::FirstSight>,
 }
 
 /// Who may pass a route.

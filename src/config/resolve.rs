@@ -9,12 +9,14 @@ mod issuer;
 mod key_source;
 mod listen;
 mod pattern;
+mod provisioner;
 mod proxy;
 mod route;
 mod secret;
 mod token;
 mod upstream;
 mod url;
+mod users;
 
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -59,7 +61,22 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
     let header_exceptions =
         header::exceptions(&file.header_exceptions.unwrap_or_default(), &headers, cx);
     let routes = route::all(&file.routes.unwrap_or_default(), cx);
-    let endpoints = endpoint::resolve(&file.endpoints.unwrap_or_default(), &routes, cx);
+    let first_sight = file.users.as_ref().and_then(|users| users.first_sight);
+    let users = users::resolve(file.users.as_ref(), file.issuers.as_ref(), &issuers, cx);
+    let columns = users
+        .as_ref()
+        .map(|users| users.table.extra_columns.clone());
+    let (headers, columns) = users::headers(headers, columns, cx);
+    let users = users.map(|mut users| {
+        users.table.extra_columns = columns;
+        users
+    });
+    let endpoints = endpoint::resolve(
+        &file.endpoints.unwrap_or_default(),
+        &routes,
+        users.is_some(),
+        cx,
+    );
     let limits = file.limits.unwrap_or_default();
     let tokens = token::resolve(&file.tokens.unwrap_or_default(), &limits, &headers, cx);
     Config {
@@ -69,6 +86,8 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         issuers,
         headers,
         header_exceptions,
+        users,
+        first_sight: first_sight.unwrap_or_default(),
         endpoints,
         tokens,
         cors: cors::resolve(&file.cors.unwrap_or_default(), cx),

@@ -126,34 +126,21 @@ impl Forwarding {
         let Some(host) = headers.get(header::HOST).cloned() else {
             return;
         };
-        match &self.earlier {
-            None => {
-                headers.insert(X_FORWARDED_FOR, peer.for_value.clone());
-                headers.insert(X_FORWARDED_PROTO, proto(peer.scheme));
-            }
-            Some(earlier) => {
-                headers.insert(
-                    X_FORWARDED_FOR,
-                    joined(&earlier.forwarded_for, &peer.for_value),
-                );
-                if earlier.proto.is_none() {
-                    headers.insert(X_FORWARDED_PROTO, proto(peer.scheme));
-                }
-            }
-        }
-        if self
-            .earlier
-            .as_ref()
-            .is_none_or(|earlier| earlier.host.is_none())
-        {
-            headers.insert(X_FORWARDED_HOST, host.clone());
-        }
+        let earlier = self.earlier.as_deref();
+        let kept = |said: Option<&Option<HeaderValue>>| said.cloned().flatten();
+        let lines = earlier.map_or(&[][..], |earlier| &earlier.forwarded_for);
+        headers.insert(X_FORWARDED_FOR, joined(lines, &peer.for_value));
+        // Set also where a trusted proxy has said it: `Connection` may have taken it away.
+        let said = kept(earlier.map(|earlier| &earlier.proto));
+        headers.insert(
+            X_FORWARDED_PROTO,
+            said.unwrap_or_else(|| proto(peer.scheme)),
+        );
+        let said = kept(earlier.map(|earlier| &earlier.host));
+        headers.insert(X_FORWARDED_HOST, said.unwrap_or_else(|| host.clone()));
         if let Some(element) = element(peer, &host) {
-            let earlier = self
-                .earlier
-                .as_ref()
-                .map_or(&[][..], |earlier| &earlier.forwarded);
-            headers.insert(header::FORWARDED, joined(earlier, &element));
+            let lines = earlier.map_or(&[][..], |earlier| &earlier.forwarded);
+            headers.insert(header::FORWARDED, joined(lines, &element));
         }
     }
 }

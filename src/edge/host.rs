@@ -18,13 +18,12 @@ pub(super) fn canonical(parts: &Parts) -> Result<Cow<'_, str>, Denial> {
         .map_err(|_| refused("Host is repeated"))?
         .ok_or_else(|| refused("Host is missing"))?;
     let host = read(value)?;
-    if let Some(authority) = parts.uri.authority() {
-        if !value
+    if let Some(authority) = parts.uri.authority()
+        && !value
             .as_bytes()
             .eq_ignore_ascii_case(authority.as_str().as_bytes())
-        {
-            return Err(refused("the target names another authority than Host"));
-        }
+    {
+        return Err(refused("the target names another authority than Host"));
     }
     Ok(host)
 }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
-use crate::config::{IdentityHeader, TrustedProxy};
+use crate::config::{IdentityHeader, TokenSource, TrustedProxy};
 use crate::denial::{Denial, Reason};
 use crate::head::{RequestHead, Scheme};
 use crate::headers::{self, Class, Classes};
@@ -23,6 +23,8 @@ pub use path::canonical as canonical_path;
 pub struct Edge {
     classes: Classes,
     trusted: Vec<TrustedProxy>,
+    /// The fields that tokens are read from; `upstream` takes them out once the gate has read them.
+    token_headers: Vec<HeaderName>,
     target_bytes: usize,
     header_bytes: usize,
     header_count: usize,
@@ -49,12 +51,18 @@ impl Edge {
         identity: &[IdentityHeader],
         exceptions: &[HeaderName],
         trusted: Vec<TrustedProxy>,
+        tokens: &[TokenSource],
         limits: &crate::config::Limits,
         instance: &str,
     ) -> Self {
+        let token_header = |source: &TokenSource| match source {
+            TokenSource::Header(name) => Some(name.clone()),
+            _ => None,
+        };
         Self {
             classes: Classes::new(identity, exceptions),
             trusted,
+            token_headers: tokens.iter().filter_map(token_header).collect(),
             target_bytes: limits.target_bytes,
             header_bytes: limits.header_bytes,
             header_count: limits.header_count,
@@ -170,7 +178,10 @@ impl Edge {
     fn strip(&self, headers: &mut HeaderMap, trusted: bool) {
         let mut gone: Vec<HeaderName> = Vec::new();
         if headers.contains_key(header::CONNECTION) {
-            gone.extend(headers::nominated(headers));
+            // The first source present decides, also when the client nominates it away.
+            gone.extend(
+                headers::nominated(headers).filter(|name| !self.token_headers.contains(name)),
+            );
         }
         for name in headers.keys() {
             match self.classes.of(name) {

@@ -1,6 +1,7 @@
 //! usher's own answers, one file each. They speak the contracts of the services that clients
 //! were written for, so each says a denial in its own words.
 
+mod users;
 mod verify;
 
 use std::sync::Arc;
@@ -10,16 +11,19 @@ use http::{HeaderValue, Response, StatusCode, header};
 use crate::config;
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
-use crate::identify::Identify;
-use crate::identity::Kept;
+use crate::identify::{Identify, Verified};
+use crate::identity::{CallerClaims, Kept};
 use crate::respond::{self, Body};
 use crate::route::Target;
+use crate::users::Users;
 
+use users::{Question, UserEndpoints};
 use verify::Verify;
 
 /// The endpoints that the configuration names.
 pub struct Endpoints {
     verify: Option<Verify>,
+    users: Option<UserEndpoints>,
 }
 
 /// An answer, and why it is a denial if it is one.
@@ -29,6 +33,8 @@ pub struct Answer {
     pub response: Response<Body>,
     /// What the log and the metrics get.
     pub denial: Option<Denial>,
+    /// Whose token it was, for the log.
+    pub verified: Option<Arc<Verified>>,
 }
 
 impl Endpoints {
@@ -40,17 +46,25 @@ impl Endpoints {
             .map(|verify| verify::Claims::new(verify, kept))
     }
 
-    /// The endpoints, asking `identify`.
-    pub fn new(claims: Option<verify::Claims>, identify: &Arc<Identify>) -> Self {
+    /// The endpoints, asking `identify` and, where users are looked up, `users`.
+    pub fn new(
+        claims: Option<verify::Claims>,
+        identify: &Arc<Identify>,
+        users: Option<Arc<Users>>,
+        caller: CallerClaims,
+    ) -> Self {
         Self {
+            users: users.map(|users| UserEndpoints::new(identify.clone(), users, caller)),
             verify: claims.map(|claims| Verify::new(claims, identify.clone())),
         }
     }
 
     /// Answers a request whose route leads here.
     pub async fn answer(&self, target: Target, head: &RequestHead<'_>) -> Answer {
-        match (target, &self.verify) {
-            (Target::Verify, Some(verify)) => verify.answer(head).await,
+        match (target, &self.verify, &self.users) {
+            (Target::Verify, Some(verify), _) => verify.answer(head).await,
+            (Target::VerifyUser, _, Some(users)) => users.answer(Question::Verify, head).await,
+            (Target::EnsureUser, _, Some(users)) => users.answer(Question::Ensure, head).await,
             _ => Answer::denied(Denial::new(Reason::NotFound, "no such endpoint")),
         }
     }
@@ -65,6 +79,7 @@ impl Answer {
         Self {
             response,
             denial: None,
+            verified: None,
         }
     }
 
@@ -72,6 +87,7 @@ impl Answer {
         Self {
             response: respond::denial(&denial),
             denial: Some(denial),
+            verified: None,
         }
     }
 
@@ -82,7 +98,14 @@ impl Answer {
         Self {
             response,
             denial: Some(denial),
+            verified: None,
         }
+    }
+
+    /// The same answer, with whose token it was.
+    fn about(mut self, verified: Arc<Verified>) -> Self {
+        self.verified = Some(verified);
+        self
     }
 
     /// Another method than the contract's.

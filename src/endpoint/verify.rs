@@ -59,7 +59,7 @@ impl Verify {
         };
         let identified = self.identify.identify(token).await;
         match identified.map_err(|denial| denial.of_token(fingerprint(token))) {
-            Ok(verified) => self.describe(&verified.identity),
+            Ok(verified) => self.describe(&verified.identity).about(verified),
             Err(denial) if denial.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 Answer::refused(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, denial)
             }

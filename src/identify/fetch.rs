@@ -235,9 +235,9 @@ mod tests {
         let table = [
             ("https://idp/", "https://keys.example/jwks", true),
             ("https://idp/", "http://idp/jwks", false),
-            ("https://idp/", "file:///etc/passwd", false),
+            ("https://idp/", "file://idp/etc/passwd", false),
             ("https://idp/", "gopher://idp/", false),
-            ("https://idp/", "/jwks", false),
+            ("https://idp/", "idp:443", false),
             ("https://idp/", "https://user@idp/jwks", false),
             ("https://idp/", "https://169.254.169.254/latest", false),
             ("https://idp/", "https://[fe80::1]/", false),

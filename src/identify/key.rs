@@ -65,12 +65,19 @@ impl Key {
         Self::with(kid, hash, verifiers)
     }
 
-    /// A shared secret (RFC 7518 §3.2).
+    /// A shared secret, at least as long as the hash (RFC 7518 §3.2).
     pub(super) fn shared(secret: &Secret, algorithms: &[Algorithm]) -> Result<Self, BadKey> {
         let mut hash = IdHash::new(None);
         let mut verifiers = Vec::new();
         for algorithm in algorithms.iter().copied() {
             if let Some(mac) = algorithm::mac(algorithm) {
+                let (length, least) = (secret.len(), mac.digest_algorithm().output_len());
+                if length < least {
+                    let name = algorithm.name();
+                    return Err(BadKey(format!(
+                        "the secret has {length} bytes; {name} needs {least} (`openssl rand {least}`)"
+                    )));
+                }
                 hash.add(algorithm, secret.expose());
                 let key = hmac::Key::new(mac, secret.expose());
                 verifiers.push((algorithm, Verifier::Shared(Box::new(key))));

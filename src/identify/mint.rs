@@ -165,7 +165,12 @@ pub fn generate_es256() -> Result<Secret, MintError> {
     let failed = |_| MintError("no key could be made".to_owned());
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
     let der = pair.to_pkcs8v1().map_err(failed)?;
-    let text = BASE64.encode(der.as_ref());
+    Ok(Secret::new(to_pem(der.as_ref())))
+}
+
+/// A PKCS#8 private key as PEM (RFC 7468 §10).
+pub(super) fn to_pem(der: &[u8]) -> String {
+    let text = BASE64.encode(der);
     let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
     let mut rest = text.as_str();
     while !rest.is_empty() {
@@ -175,7 +180,7 @@ pub fn generate_es256() -> Result<Secret, MintError> {
         rest = after;
     }
     pem.push_str("-----END PRIVATE KEY-----\n");
-    Ok(Secret::new(pem))
+    pem
 }
 
 const fn alg(algorithm: Algorithm) -> Alg {

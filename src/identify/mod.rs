@@ -18,6 +18,7 @@ mod json;
 mod jwks;
 mod jws;
 mod key;
+mod key_set;
 mod keys;
 mod metrics;
 pub mod mint;
@@ -27,6 +28,9 @@ mod seen;
 mod start;
 mod step;
 mod token;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -111,6 +115,9 @@ impl Identify {
         let mut refreshers = Vec::new();
         let mut problems = Vec::new();
         for issuer in &settings.issuers {
+            if render::encode_text(&issuer.name).is_err() {
+                problems.push(format!("issuer {:?}: the name fits no header", issuer.name));
+            }
             match start::keys(issuer, patience, &clock, &metrics, &alive) {
                 Ok((keys, refresher)) => {
                     let (headers, kept) = (&settings.headers, &settings.kept);

@@ -11,7 +11,7 @@ use super::fingerprint::{self, Fingerprint};
 use super::issuer::{Issuer, Rules};
 use super::jws::{self, Header, Segments};
 use super::key::Key;
-use super::keys::{KeySet, Lookup};
+use super::key_set::{KeySet, Lookup};
 use super::render;
 use super::step::Trace;
 use crate::config::Algorithm;
@@ -183,7 +183,7 @@ fn choose_algorithm(header: &Header, rules: &Rules) -> Result<Algorithm, Denial>
 }
 
 /// Finds the key that made the signature.
-fn signature(
+pub(super) fn signature(
     set: &KeySet,
     place: usize,
     algorithm: Algorithm,

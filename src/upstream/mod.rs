@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
-use crate::config;
+use crate::config::{self, Column, HeaderSource};
 use crate::denial::{Denial, Reason};
 use crate::edge::{Arrival, Edge, Peer};
 use crate::gate::Admission;
@@ -35,6 +37,8 @@ pub struct Upstream {
     pass_token: bool,
     /// The names of the identity headers, in the order of `Identity::headers`.
     names: Vec<HeaderName>,
+    /// The headers that take a column of the user's row.
+    columns: Vec<(HeaderName, Column)>,
     response: Duration,
     idle: Duration,
 }
@@ -67,6 +71,7 @@ impl Upstream {
                 .iter()
                 .map(|header| header.name.clone())
                 .collect(),
+            columns: settings.headers.iter().filter_map(column).collect(),
             response: settings.timeouts.response,
             idle: settings.timeouts.idle,
         }
@@ -96,6 +101,11 @@ impl Upstream {
             &admission,
         );
         let (body, progress) = RequestBody::new(outgoing.body, self.idle, edge);
+        if body.size_hint().exact().is_none() {
+            // Said out loud, since hyper takes a GET without a length for one without a body.
+            let chunked = HeaderValue::from_static("chunked");
+            parts.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
         let (answer, connection) = self.exchange(pool, parts, body, progress).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(wanted), Some(downstream)) = (upgrade, downstream) else {
@@ -135,12 +145,35 @@ impl Upstream {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
             headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
         }
+        self.announce(admission, headers);
+    }
+
+    /// Tells the app who is calling.
+    fn announce(&self, admission: &Admission, headers: &mut HeaderMap) {
         if let Some(identity) = admission.identity() {
             for (name, value) in self.names.iter().zip(&identity.headers) {
                 if let Some(value) = value {
                     headers.insert(name.clone(), value.clone());
                 }
             }
+        }
+        if let Some(user) = admission.user() {
+            for (name, column) in &self.columns {
+                let value = match column {
+                    Column::Id => Some(user.id.as_str()),
+                    Column::Email => user.email.as_deref(),
+                    Column::Extra(place) => user.column(*place),
+                };
+                if let Some(value) = value {
+                    headers.insert(name.clone(), headers::encode(value));
+                }
+            }
+        }
+        if admission.is_pending() {
+            headers.insert(
+                headers::X_USER_PROVISIONED,
+                HeaderValue::from_static("pending"),
+            );
         }
     }
 
@@ -228,6 +261,13 @@ impl Upstream {
     }
 }
 
+fn column(header: &config::IdentityHeader) -> Option<(HeaderName, Column)> {
+    match header.value {
+        HeaderSource::User(column) => Some((header.name.clone(), column)),
+        _ => None,
+    }
+}
+
 /// Whether a request may be sent twice although the first may have been processed:
 /// a safe method without a body.
 fn repeatable(request: &Request<RequestBody>) -> bool {
@@ -247,7 +287,7 @@ fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
 }
 
 /// Adds our entry after those of the proxies before us (RFC 9110 §7.6.3).
-fn append_via(headers: &mut http::HeaderMap, entry: &str) {
+fn append_via(headers: &mut HeaderMap, entry: &str) {
     if let Ok(value) = HeaderValue::from_str(entry) {
         headers.append(header::VIA, value);
     }

@@ -2,11 +2,17 @@
 //! exactly the bytes it is told to.
 
 pub mod app;
+pub mod authority;
 pub mod client;
 pub mod command;
+pub mod cut;
 pub mod forge;
 pub mod issuer;
+pub mod issuer;
 pub mod keyserver;
+pub mod postgres;
+pub mod process;
+pub mod redis;
 pub mod usher;
 
 use std::time::{Duration, Instant};
@@ -29,4 +35,24 @@ pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "never came: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Asks again until the answer is there; fails after ten seconds.
+pub async fn eventually_async<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
+        .port()
 }

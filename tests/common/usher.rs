@@ -149,6 +149,42 @@ impl Usher {
         self.raw(format!("GET {target} HTTP/1.1\r\nHost: app.test\r\n\r\n"))
     }
 
+    /// Sends what must be refused with one of these statuses: the app sees nothing of it, and
+    /// a good request passes afterwards.
+    #[track_caller]
+    pub fn refuses(
+        &self,
+        app: &App,
+        token: &str,
+        bytes: impl AsRef<[u8]>,
+        statuses: &[u16],
+    ) -> Reply {
+        let before = app.count();
+        let shown = String::from_utf8_lossy(bytes.as_ref()).into_owned();
+        let mut client = self.connect();
+        client.send(bytes);
+        let reply = client.reply();
+        let reply = reply.unwrap_or_else(|| panic!("no answer to {shown:?}"));
+        assert!(
+            statuses.contains(&reply.status),
+            "{} to {shown:?}",
+            reply.status
+        );
+        self.serves(token);
+        let seen: Vec<_> = app.received()[before..]
+            .iter()
+            .map(|r| r.line().to_owned())
+            .collect();
+        assert_eq!(seen, ["GET /good HTTP/1.1"], "after {shown:?}");
+        reply
+    }
+
+    /// A good request passes.
+    #[track_caller]
+    pub fn serves(&self, token: &str) {
+        assert_eq!(self.get("/good", token).status, 200);
+    }
+
     /// `GET` on the admin listener.
     #[track_caller]
     pub fn admin(&self, path: &str) -> Reply {

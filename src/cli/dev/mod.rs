@@ -37,6 +37,14 @@ pub(super) struct Arguments {
     /// The app to protect. Without it, a built-in app shows what it received.
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
+    /// Where users are looked up, such as `postgres://app@localhost/app`.
+    ///
+    /// Without it, and without --redis, usher keeps them itself in the state directory.
+    #[arg(long, value_name = "URL", requires = "redis")]
+    database: Option<String>,
+    /// The Redis of an engine that creates users on first sight (see examples/engine.rs).
+    #[arg(long, value_name = "URL", requires = "database")]
+    redis: Option<String>,
     /// Somebody to be, such as `id=42,email=ada@example.com,roles=admin|user`. Repeatable.
     ///
     /// Every key becomes a claim; `id` is the user's id (`sub`), and `|` separates the members
@@ -123,8 +131,11 @@ fn configuration(arguments: &Arguments, state: &State, upstream: &str) -> String
          \x20   algorithms: [ES256]\n\
          \x20   jwks_file: {keys}\n\
          headers: {{ X-User-Id: id, X-User-Email: email, X-User-Name: name, X-User-Roles: roles }}\n\
+         users: {users}\n\
          endpoints:\n\
          \x20 verify: {{ path: /api/auth/verify, user_id: id, username: name }}\n\
+         \x20 verify_user: /api/v1/auth/verify-user\n\
+         \x20 ensure_user: /api/v1/auth/ensure-user\n\
          cors: {{ origins: [\"http://localhost:3000\", \"http://localhost:5173\"] }}\n\
          shutdown: {{ pause: 0s, deadline: 2s }}\n\
          log: {{ format: text, level: warn }}\n\
@@ -132,8 +143,24 @@ fn configuration(arguments: &Arguments, state: &State, upstream: &str) -> String
         listen = quoted(&arguments.listen.to_string()),
         admin = quoted(&arguments.admin.to_string()),
         upstream = quoted(upstream),
+        users = users(arguments, state),
         keys = quoted(&state.key_set().display().to_string()),
     )
+}
+
+/// The engine's users, or usher's own in a file. JSON is YAML.
+fn users(arguments: &Arguments, state: &State) -> serde_json::Value {
+    match (&arguments.database, &arguments.redis) {
+        (Some(database), Some(redis)) => serde_json::json!({
+            "directory": { "url": database },
+            "preset": "exness",
+            "provisioner": { "url": redis },
+        }),
+        _ => serde_json::json!({
+            "directory": format!("sqlite:{}", state.folder().join("users.db").display()),
+            "provisioner": "direct",
+        }),
+    }
 }
 
 /// What to try, with tokens that work as printed.
@@ -161,6 +188,7 @@ fn guide(
     let _ = write!(
         text,
         "\nAsk whether a token is good: the same with http://{address}/api/auth/verify\n\
+         Ask whether the user exists: the same with -X POST and http://{address}/api/v1/auth/verify-user\n\
          Another token: usher token mint --persona id=7,name=eve\n\
          How it goes: curl http://{admin}/readyz · curl http://{admin}/metrics\n\
          The issuer's key is in {dir}; Ctrl-C ends.\n",

@@ -45,6 +45,14 @@ pub(in crate::config) struct Issuer {
     pub(in crate::config) leeway: Option<Leeway>,
     /// Whether `/readyz` waits for this issuer's keys. Default: true.
     pub(in crate::config) required: Option<Flag>,
+    /// What stands before a token's id in the directory, where issuers share one. Default: nothing.
+    pub(in crate::config) id_prefix: Option<String>,
+    /// Whether a user with the caller's e-mail and another id becomes the caller's.
+    /// Default: false; with the preset `exness`: true.
+    pub(in crate::config) link_by_email: Option<Flag>,
+    /// Whether `link_by_email` believes e-mails that tokens do not call verified.
+    /// Default: false; with the preset `exness`: true.
+    pub(in crate::config) trust_email: Option<Flag>,
     /// Bounds of fetching keys.
     pub(in crate::config) fetch: Option<Fetch>,
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::{Named, OneOrMany, Scalar};
 use crate::config::Access;
+use crate::config::users::FirstSight;
 
 /// A match, and what is asked of a request that matches.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -27,6 +28,9 @@ pub(in crate::config) struct Route {
     pub(in crate::config) paths: Option<Paths>,
     /// `off` (the default), `pass` (preflights go to the app), or the origins usher answers for.
     pub(in crate::config) cors: Option<OneOrMany<String>>,
+    /// What is done about callers who are not known yet: `wait`, `background` or `off`.
+    /// Default: `users.first_sight`.
+    pub(in crate::config) first_sight: Option<FirstSight>,
 }
 
 /// What the caller's token must hold.

@@ -7,8 +7,16 @@ use crate::config::{Endpoints, Route, VerifyEndpoint};
 const KEY: &str = "endpoints.verify";
 
 /// Resolves the endpoints.
-pub(super) fn resolve(file: &file::Endpoints, routes: &[Route], cx: &mut Context<'_>) -> Endpoints {
+pub(super) fn resolve(
+    file: &file::Endpoints,
+    routes: &[Route],
+    users: bool,
+    cx: &mut Context<'_>,
+) -> Endpoints {
+    distinct(file, cx);
     Endpoints {
+        verify_user: of_users("verify_user", file.verify_user.as_ref(), routes, users, cx),
+        ensure_user: of_users("ensure_user", file.ensure_user.as_ref(), routes, users, cx),
         verify: file
             .verify
             .as_ref()
@@ -37,6 +45,50 @@ fn verify(file: &TextOr<Verify>, routes: &[Route], cx: &mut Context<'_>) -> Opti
         user_id: claim("user_id", user_id, cx),
         username: claim("username", username, cx),
     })
+}
+
+/// An endpoint that needs to know users.
+fn of_users(
+    name: &str,
+    path: Option<&String>,
+    routes: &[Route],
+    users: bool,
+    cx: &mut Context<'_>,
+) -> Option<String> {
+    let path = path?;
+    let key = format!("endpoints.{name}");
+    check(&key, path, routes, cx);
+    if !users {
+        cx.error(
+            &key,
+            "needs users, and nobody is looked up",
+            "Write `users:` with its `directory`.",
+        );
+    }
+    Some(path.clone())
+}
+
+/// Two endpoints cannot answer on one path.
+fn distinct(file: &file::Endpoints, cx: &mut Context<'_>) {
+    let verify = match &file.verify {
+        Some(TextOr::Text(path)) => Some(path),
+        Some(TextOr::Full(full)) => full.path.as_ref(),
+        None => None,
+    };
+    let paths = [
+        ("endpoints.verify", verify),
+        ("endpoints.verify_user", file.verify_user.as_ref()),
+        ("endpoints.ensure_user", file.ensure_user.as_ref()),
+    ];
+    for (place, (key, path)) in paths.iter().enumerate() {
+        if path.is_some() && paths[..place].iter().any(|(_, other)| other == path) {
+            cx.error(
+                key,
+                "is the path of another endpoint",
+                "Choose another path.",
+            );
+        }
+    }
 }
 
 fn check(key: &str, path: &str, routes: &[Route], cx: &mut Context<'_>) {

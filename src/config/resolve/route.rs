@@ -33,6 +33,7 @@ fn one(key: &str, file: &file::Route, cx: &mut Context<'_>) -> Route {
         require,
         opaque_paths: file.paths == Some(Paths::Opaque),
         cors: cors::route(&member(key, "cors"), file.cors.as_ref(), cx),
+        first_sight: file.first_sight,
         paths,
     }
 }

@@ -1,0 +1,127 @@
+//! Leaves a Redis alone that has just failed, so that it costs a request nothing but its 503.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// With this longest pause, and the time a try takes, a Redis that is back is in use again
+/// well within five seconds.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A single slow answer or lost connection is no outage: those who noticed try again.
+const OUTAGE: u32 = 3;
+
+/// While one try is under way, nobody else tries.
+const TRY: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    state: Mutex<State>,
+    open: Gauge,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    /// Nobody tries before this; set while it is open.
+    until: Option<Instant>,
+}
+
+impl Breaker {
+    pub(super) fn new(open: Gauge) -> Self {
+        Self {
+            state: Mutex::default(),
+            open,
+        }
+    }
+
+    /// Whether trying makes sense now. After a pause one caller gets a yes, and the next one
+    /// only when that try has ended or taken too long: a caller who leaves blocks nobody.
+    pub(super) fn allows(&self) -> bool {
+        let mut state = self.state.lock();
+        let Some(until) = state.until else {
+            return true;
+        };
+        let now = Instant::now();
+        if now < until {
+            return false;
+        }
+        state.until = Some(now + TRY);
+        true
+    }
+
+    /// Whether there is an outage, so that nobody should wait for it to end.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.lock().until.is_some()
+    }
+
+    pub(super) fn success(&self) {
+        let mut state = self.state.lock();
+        if state.until.take().is_some() {
+            tracing::info!("redis is reachable again");
+            self.open.set(0);
+        }
+        state.failures = 0;
+    }
+
+    /// Counts a failure; several callers who notice the same one report it once.
+    pub(super) fn failure(&self, why: &str) {
+        let mut state = self.state.lock();
+        state.failures = state.failures.saturating_add(1);
+        let Some(beyond) = state.failures.checked_sub(OUTAGE) else {
+            return;
+        };
+        if state.until.is_none() {
+            tracing::warn!(why, "redis is left alone for a while");
+            self.open.set(1);
+        }
+        state.until = Some(Instant::now() + pause(beyond));
+    }
+}
+
+/// Doubling from 100 ms to 2 s; between half and the whole of it, so that processes spread.
+pub(super) fn pause(failures: u32) -> Duration {
+    let whole = FIRST_PAUSE
+        .saturating_mul(1 << failures.min(8))
+        .min(LONGEST_PAUSE);
+    let [random, ..] = Uuid::new_v4().into_bytes();
+    whole / 2 + whole.mul_f64(f64::from(random) / 512.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_caller_tries_after_each_pause() {
+        let breaker = Breaker::new(Gauge::default());
+        for _ in 0..OUTAGE {
+            assert!(breaker.allows() && !breaker.is_open());
+            breaker.failure("test");
+        }
+        assert!(!breaker.allows() && breaker.is_open());
+        tokio::time::advance(FIRST_PAUSE).await;
+        assert!(breaker.allows());
+        assert!(!breaker.allows(), "one at a time");
+        tokio::time::advance(TRY).await;
+        assert!(breaker.allows(), "whoever tried has left");
+        breaker.success();
+        assert!(breaker.allows() && breaker.allows());
+    }
+
+    #[test]
+    fn pauses_grow_and_end() {
+        for failures in 0..40 {
+            let pause = pause(failures);
+            assert!(
+                pause >= FIRST_PAUSE / 2 && pause <= LONGEST_PAUSE,
+                "{pause:?}"
+            );
+        }
+    }
+}

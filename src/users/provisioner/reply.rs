@@ -1,0 +1,198 @@
+//! What stands on the reply stream, read without trusting any of it.
+
+use std::fmt;
+
+use redis::Value;
+use serde::Deserialize;
+
+/// Longer entries are nobody's reply to `createUser`.
+const LONGEST: usize = 64 * 1024;
+
+/// The id of a stream entry: milliseconds and a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EntryId(pub(super) u64, pub(super) u64);
+
+impl EntryId {
+    /// Before every entry.
+    pub(super) const ZERO: Self = Self(0, 0);
+
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let (time, number) = text.split_once('-')?;
+        Some(Self(time.parse().ok()?, number.parse().ok()?))
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+/// An entry: where it stands, and the reply in it, if it is one.
+pub(super) struct Entry {
+    pub(super) id: EntryId,
+    pub(super) reply: Option<Reply>,
+}
+
+/// A reply to some request; most are to other kinds than ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::users) struct Reply {
+    /// `requestId`, or `correlationId` where that is absent.
+    pub(super) request_id: Option<String>,
+    /// Whether it is about `createUser`.
+    pub(super) creates: bool,
+    /// The text: the user's id, or what the engine has to say.
+    pub(super) message: Option<String>,
+}
+
+/// What the engine says of a user that it had already.
+const EXISTS: &str = "user Already Exist";
+
+impl Reply {
+    /// Whether it says that this user exists (wire contract §3).
+    pub(in crate::users) fn confirms(&self, id: &str) -> bool {
+        self.message
+            .as_deref()
+            .is_some_and(|message| message == id || message == EXISTS)
+    }
+
+    fn read(text: &[u8]) -> Option<Self> {
+        if text.len() > LONGEST {
+            return None;
+        }
+        let wire: Wire = serde_json::from_slice(text).ok()?;
+        if wire.function.is_none() && wire.request_id.is_none() && wire.correlation_id.is_none() {
+            return None;
+        }
+        Some(Self {
+            request_id: wire.request_id.or(wire.correlation_id),
+            creates: wire.function.as_deref() == Some("createUser"),
+            message: match wire.message {
+                Some(serde_json::Value::String(message)) => Some(message),
+                _ => None,
+            },
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    function: Option<String>,
+    message: Option<serde_json::Value>,
+    request_id: Option<String>,
+    correlation_id: Option<String>,
+}
+
+/// The entries of an XREAD of one stream, in order; an entry that cannot be read has no reply.
+pub(super) fn entries(answer: Value) -> Vec<Entry> {
+    let stream = match answer {
+        Value::Array(streams) => streams.into_iter().next(),
+        Value::Map(streams) => streams.into_iter().next().map(|(_, entries)| entries),
+        _ => None,
+    };
+    let list = match stream {
+        // RESP2: the stream's name, then its entries. RESP3: the entries.
+        Some(Value::Array(parts)) => match parts.as_slice() {
+            [Value::BulkString(_), Value::Array(_)] => parts.into_iter().nth(1),
+            _ => Some(Value::Array(parts)),
+        },
+        other => other,
+    };
+    let Some(Value::Array(list)) = list else {
+        return Vec::new();
+    };
+    list.into_iter().filter_map(entry).collect()
+}
+
+fn entry(value: Value) -> Option<Entry> {
+    let Value::Array(parts) = value else {
+        return None;
+    };
+    let mut parts = parts.into_iter();
+    let Some(Value::BulkString(id)) = parts.next() else {
+        return None;
+    };
+    let id = EntryId::read(std::str::from_utf8(&id).ok()?)?;
+    let reply = parts.next().and_then(message).and_then(|m| Reply::read(&m));
+    Some(Entry { id, reply })
+}
+
+fn message(fields: Value) -> Option<Vec<u8>> {
+    let Value::Array(fields) = fields else {
+        return None;
+    };
+    let mut fields = fields.into_iter();
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        if let (Value::BulkString(name), Value::BulkString(value)) = (name, value)
+            && name == b"message"
+        {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<Reply> {
+        Reply::read(text.as_bytes())
+    }
+
+    #[test]
+    fn the_request_id_comes_before_the_correlation_id() {
+        let reply =
+            read(r#"{"function":"createUser","message":"u","requestId":"a","correlationId":"b"}"#);
+        assert_eq!(reply.and_then(|r| r.request_id).as_deref(), Some("a"));
+        let reply = read(r#"{"function":"createUser","message":"u","correlationId":"b"}"#);
+        assert_eq!(reply.and_then(|r| r.request_id).as_deref(), Some("b"));
+        let reply =
+            read(r#"{"function":"createUser","message":"u","requestId":null,"correlationId":"b"}"#);
+        assert_eq!(reply.and_then(|r| r.request_id).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn only_the_id_or_the_engines_phrase_confirms() {
+        let says = |message: &str| {
+            let text = format!(r#"{{"function":"createUser","message":{message}}}"#);
+            read(&text).is_some_and(|reply| reply.confirms("u-1"))
+        };
+        assert!(says(r#""u-1""#));
+        assert!(says(r#""user Already Exist""#));
+        for other in [
+            r#""u-2""#,
+            r#""""#,
+            "1",
+            "null",
+            r#"{"id":"u-1"}"#,
+            r#""user already exist""#,
+        ] {
+            assert!(!says(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn junk_is_no_reply() {
+        let long = format!(
+            r#"{{"function":"createUser","message":"{}"}}"#,
+            "x".repeat(LONGEST)
+        );
+        for junk in [
+            "",
+            "{",
+            "[]",
+            "1",
+            "{}",
+            r#"{"a":1}"#,
+            r#"{"function":5}"#,
+            &long,
+        ] {
+            assert_eq!(read(junk), None, "{}", &junk[..junk.len().min(40)]);
+        }
+        assert_eq!(Reply::read(&[0xff, 0xfe]), None);
+        let deep = "[".repeat(10_000);
+        assert_eq!(read(&deep), None);
+    }
+}

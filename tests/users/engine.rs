@@ -1,0 +1,205 @@
+//! A small engine and storage writer in the contract's terms, with the ways in which it can be odd.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+use serde_json::{Value as Json, json};
+use tokio::task::JoinHandle;
+
+use crate::common::postgres::Postgres;
+use crate::common::redis::Redis;
+
+/// How the engine behaves.
+#[derive(Clone)]
+pub struct Habits {
+    /// Between the reply and the row.
+    pub row_after: Duration,
+    /// The row is never written.
+    pub no_row: bool,
+    /// Nothing is said.
+    pub no_reply: bool,
+    /// The reply is said twice.
+    pub twice: bool,
+    /// Replies name no request, as older engines do.
+    pub old: bool,
+    /// Before the reply come replies for others, and junk.
+    pub noisy: bool,
+    /// Said instead of the user's id.
+    pub says: Option<&'static str>,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            row_after: Duration::from_millis(20),
+            no_row: false,
+            no_reply: false,
+            twice: false,
+            old: false,
+            noisy: false,
+            says: None,
+        }
+    }
+}
+
+pub struct Engine {
+    task: JoinHandle<()>,
+    created: Arc<AtomicU64>,
+}
+
+impl Engine {
+    /// Reads requests from the group `engine-group`, writes rows, replies.
+    pub async fn start(redis: &Redis, postgres: &Postgres, habits: Habits) -> Self {
+        let mut connection = redis.connect().await;
+        join_group(&mut connection).await;
+        let client = redis::Client::open(redis.url()).expect("a URL");
+        let created = Arc::new(AtomicU64::new(0));
+        let database = Arc::new(postgres.connect().await);
+        let task = tokio::spawn(run(client, connection, database, habits, created.clone()));
+        Self { task, created }
+    }
+
+    /// `createUser` requests seen.
+    pub fn seen(&self) -> u64 {
+        self.created.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn join_group(connection: &mut MultiplexedConnection) {
+    let _: Result<(), _> = redis::cmd("XGROUP")
+        .arg(&["CREATE", "stream:exness", "engine-group", "0", "MKSTREAM"])
+        .query_async(connection)
+        .await;
+}
+
+async fn run(
+    client: redis::Client,
+    mut connection: MultiplexedConnection,
+    database: Arc<tokio_postgres::Client>,
+    habits: Habits,
+    created: Arc<AtomicU64>,
+) {
+    loop {
+        let read: Result<redis::streams::StreamReadReply, _> = redis::cmd("XREADGROUP")
+            .arg(&[
+                "GROUP",
+                "engine-group",
+                "one",
+                "COUNT",
+                "100",
+                "BLOCK",
+                "200",
+            ])
+            .arg(&["STREAMS", "stream:exness", ">"])
+            .query_async(&mut connection)
+            .await;
+        let Ok(read) = read else {
+            // Redis refuses for a while, has lost the group, or has hung up.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if let Ok(again) = client.get_multiplexed_async_connection().await {
+                connection = again;
+                join_group(&mut connection).await;
+            }
+            continue;
+        };
+        for entry in read.keys.into_iter().flat_map(|key| key.ids) {
+            assert_eq!(entry.map.len(), 1, "exactly one field");
+            let message: Json = match &entry.map["message"] {
+                Value::BulkString(text) => serde_json::from_slice(text).expect("JSON"),
+                other => panic!("{other:?}"),
+            };
+            created.fetch_add(1, Ordering::SeqCst);
+            answer(&mut connection, &habits, &message).await;
+            let (database, habits) = (database.clone(), habits.clone());
+            tokio::spawn(async move { store(&database, &habits, &message).await });
+        }
+    }
+}
+
+async fn answer(connection: &mut MultiplexedConnection, habits: &Habits, request: &Json) {
+    if habits.no_reply {
+        return;
+    }
+    if habits.noisy {
+        make_noise(connection).await;
+    }
+    let says = habits
+        .says
+        .map_or(request["userId"].clone(), |text| json!(text));
+    let mut reply = json!({ "function": "createUser", "message": says });
+    if !habits.old {
+        reply["requestId"] = request["requestId"].clone();
+        reply["correlationId"] = request["requestId"].clone();
+    }
+    for _ in 0..if habits.twice { 2 } else { 1 } {
+        say(connection, "message", reply.to_string().as_bytes()).await;
+    }
+}
+
+async fn make_noise(connection: &mut MultiplexedConnection) {
+    let other =
+        json!({ "function": "createUser", "message": "somebody", "requestId": "not-yours" });
+    let trade = json!({ "function": "createTrade", "message": { "ok": true }, "requestId": 5 });
+    let huge = "x".repeat(200_000);
+    let (other, trade) = (other.to_string(), trade.to_string());
+    let entries: [(&str, &[u8]); 8] = [
+        ("message", other.as_bytes()),
+        ("message", trade.as_bytes()),
+        ("message", b"{ not json"),
+        ("message", b"[1, 2, 3]"),
+        ("message", &[0xff, 0xfe, 0x00]),
+        ("message", huge.as_bytes()),
+        ("other", b"field"),
+        ("message", b""),
+    ];
+    for (field, text) in entries {
+        say(connection, field, text).await;
+    }
+}
+
+pub async fn say(connection: &mut MultiplexedConnection, field: &str, text: &[u8]) {
+    let _: String = redis::cmd("XADD")
+        .arg("stream:exnessReceive")
+        .arg("*")
+        .arg(field)
+        .arg(text)
+        .query_async(connection)
+        .await
+        .expect("replied");
+}
+
+/// The storage writer's rule (wire contract §3.2).
+async fn store(database: &tokio_postgres::Client, habits: &Habits, request: &Json) {
+    if habits.no_row {
+        return;
+    }
+    tokio::time::sleep(habits.row_after).await;
+    let id = request["userId"].as_str().expect("an id");
+    let email = request["userEmail"].as_str().expect("an e-mail");
+    let by_email = r#"UPDATE "User" SET "userID" = $1 WHERE "email" = $2"#;
+    let by_id = r#"UPDATE "User" SET "email" = $2 WHERE "userID" = $1"#;
+    for sql in [by_email, by_id] {
+        if database
+            .execute(sql, &[&id, &email])
+            .await
+            .expect("written")
+            > 0
+        {
+            return;
+        }
+    }
+    let insert = r#"INSERT INTO "User" ("userID", "email") VALUES ($1, $2)"#;
+    database
+        .execute(insert, &[&id, &email])
+        .await
+        .expect("inserted");
+}

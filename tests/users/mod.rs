@@ -1,0 +1,13 @@
+//! The user exists before the app sees them.
+
+mod arrangements;
+mod directory;
+mod doubt;
+mod engine;
+mod ensure;
+mod failures;
+mod first_sight;
+mod house;
+mod log;
+mod presence;
+mod replies;
