@@ -21,6 +21,8 @@ mod proxying;
 mod routes;
 mod verify;
 mod keys;
+mod layers;
+mod operations;
 mod paths;
 mod proxying;
 mod routes;
