@@ -11,6 +11,8 @@ mod cache;
 mod command_line;
 mod common;
 mod config;
+mod dockerfile;
+mod documents;
 mod forwarded;
 mod framing;
 mod identity_headers;

@@ -8,7 +8,6 @@ pub mod command;
 pub mod cut;
 pub mod forge;
 pub mod issuer;
-pub mod issuer;
 pub mod keyserver;
 pub mod postgres;
 pub mod process;
