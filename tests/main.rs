@@ -12,6 +12,8 @@ mod command_line;
 mod common;
 mod config;
 mod cors;
+mod dockerfile;
+mod documents;
 mod forwarded;
 mod framing;
 mod identity_headers;
