@@ -125,7 +125,7 @@ pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartErro
         cors: Rules::new(&settings),
         upstream: Upstream::new(&settings, identify),
         telemetry: telemetry.clone(),
-        in_flight: tokio::sync::Semaphore::new(settings.limits.requests),
+        in_flight: Arc::new(tokio::sync::Semaphore::new(settings.limits.requests)),
     });
     let listeners = settings
         .listeners
