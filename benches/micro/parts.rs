@@ -15,7 +15,7 @@ use usher::endpoint::Endpoints;
 use usher::gate::Gate;
 use usher::head::RequestHead;
 use usher::identify::{Identify, Metrics, Settings};
-use usher::identity::Kept;
+use usher::identity::{CallerClaims, Kept};
 use usher::route::Routes;
 use usher::sidecar::Sidecar;
 use usher::telemetry::{Sink, Telemetry};
@@ -53,24 +53,33 @@ impl Made {
         let mut kept = Kept::default();
         let routes = Routes::new(&settings, &mut kept);
         let claims = Endpoints::claims(&settings.endpoints, &mut kept);
+        let caller = CallerClaims::new(&mut kept);
         let identify = identify(&settings, kept, clock.clone(), &mut registry);
-        let telemetry = Telemetry::new(&settings.log, &routes, registry, clock, Sink::Stdout);
+        let names = routes.all().iter().map(|route| route.name.clone());
+        let telemetry = Telemetry::new(
+            &settings.log,
+            names.collect(),
+            registry,
+            clock,
+            Sink::Stdout,
+        );
         let edge = Edge::new(
             &settings.headers,
             &settings.header_exceptions,
             settings.trusted_proxies.clone(),
+            &settings.tokens.from,
             &settings.limits,
             "0123456789ab",
         );
         let sidecar = Arc::new(Sidecar {
             edge: Arc::new(edge),
             routes,
-            gate: Gate::new(identify.clone()),
-            endpoints: Endpoints::new(claims, &identify),
+            gate: Gate::new(identify.clone(), None, caller),
+            endpoints: Endpoints::new(claims, &identify, None, caller),
             cors: Rules::new(&settings),
             upstream: Upstream::new(&settings, identify.clone()),
             telemetry,
-            in_flight: tokio::sync::Semaphore::new(settings.limits.requests),
+            in_flight: Arc::new(tokio::sync::Semaphore::new(settings.limits.requests)),
         });
         Self {
             identify,
