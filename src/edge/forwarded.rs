@@ -70,8 +70,8 @@ impl Forwarding {
     /// Reads what the peer says about the client, if it is `trusted`.
     ///
     /// # Errors
-    /// `BadFraming`-like refusals are not made here: a trusted proxy that repeats
-    /// `X-Forwarded-Proto` or `-Host` gets `BadHost`, since one of the two is not its own.
+    /// A trusted proxy that repeats `X-Forwarded-Proto` or `-Host` gets `BadHost`, since one of
+    /// the two is not its own.
     pub(super) fn read(
         peer: &Peer,
         trusted: bool,

@@ -227,14 +227,8 @@ fn is_trusted(trusted: &[TrustedProxy], address: Option<IpAddr>) -> bool {
     })
 }
 
-/// Refuses methods, targets, versions and expectations that are never served.
+/// Refuses methods, targets and expectations that are never served.
 fn check_message(parts: &Parts) -> Result<(), Denial> {
-    if parts.version > Version::HTTP_11 || parts.version < Version::HTTP_10 {
-        return Err(Denial::new(
-            Reason::VersionRefused,
-            "neither HTTP/1.0 nor HTTP/1.1",
-        ));
-    }
     // CONNECT would make a tunnel of us (RFC 9110 §9.3.6), TRACE would echo what we strip (§9.3.8).
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Denial::new(
