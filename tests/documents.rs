@@ -180,3 +180,30 @@ fn configurations_in_documents_are_good() {
     }
     assert!(complete >= 2, "{complete}");
 }
+
+/// The configuration inside a Kubernetes manifest, its secret in a folder of the test's.
+#[test]
+fn the_configuration_in_the_manifest_is_good() {
+    let manifest = page("examples/kubernetes/sidecar.yaml");
+    let (_, block) = manifest.split_once("  usher.yaml: |\n").unwrap();
+    let block: Vec<_> = block
+        .lines()
+        .map_while(|line| line.strip_prefix("    "))
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let secret = "kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To6Qz3Wx0C";
+    fs::write(folder.path().join("jwt"), secret).unwrap();
+    let text = block.join("\n").replace("/run/secrets/usher/", "");
+    let file = folder.path().join("usher.yaml");
+    fs::write(&file, &text).unwrap();
+    let config = usher::config::load(&file).unwrap().config;
+    // The probes and the app's probe go where these are.
+    assert_eq!(config.listeners.len(), 1);
+    assert!(manifest.contains("containerPort: 8080") && text.contains("listen: 0.0.0.0:8080"));
+    assert!(config.admin.is_some() && !text.contains("admin:"));
+    let health = config
+        .routes
+        .iter()
+        .find(|route| route.paths == ["/health"]);
+    assert_eq!(health.unwrap().access, usher::config::Access::Public);
+}

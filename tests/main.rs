@@ -15,6 +15,7 @@ mod dockerfile;
 mod documents;
 mod forwarded;
 mod framing;
+mod house;
 mod identity_headers;
 mod keys;
 mod paths;
