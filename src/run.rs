@@ -108,9 +108,10 @@ pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartErro
     let users = users(&settings, &options.clock, &mut registry).await?;
     let pools = upstream::Metrics::default();
     pools.register(&mut registry);
+    let names = routes.all().iter().map(|route| route.name.clone());
     let telemetry = Telemetry::new(
         &settings.log,
-        &routes,
+        names.collect(),
         registry,
         options.clock,
         options.access,

@@ -42,9 +42,13 @@ impl Write for Lines {
 impl Usher {
     /// In front of `app`, with the keys of `issuer` and `more` lines of configuration.
     pub fn start(app: &App, issuer: &Issuer, more: &str) -> Self {
-        let upstream = format!("http://{}", app.address);
+        Self::before(app.address, issuer, more)
+    }
+
+    /// The same in front of whatever listens at `upstream`.
+    pub fn before(upstream: SocketAddr, issuer: &Issuer, more: &str) -> Self {
         Self::configured(&format!(
-            "upstream: {upstream}\nissuers: [{}]\n{more}",
+            "upstream: http://{upstream}\nissuers: [{}]\n{more}",
             issuer.yaml()
         ))
     }
@@ -204,10 +208,15 @@ impl Usher {
             .map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// The access log so far.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
+    }
+
     /// The access lines so far.
     pub fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.lines.lock().unwrap().clone()).unwrap();
-        text.lines()
+        self.text()
+            .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
