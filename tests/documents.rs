@@ -207,3 +207,38 @@ fn the_configuration_in_the_manifest_is_good() {
         .find(|route| route.paths == ["/health"]);
     assert_eq!(health.unwrap().access, usher::config::Access::Public);
 }
+
+#[test]
+fn every_room_is_on_the_plan() {
+    let plan = page("ARCHITECTURE.md");
+    let (_, tree) = plan.split_once("\n## The tree\n").unwrap();
+    let tree = tree.split("\n## ").next().unwrap();
+    for entry in fs::read_dir(root().join("src")).unwrap() {
+        let path = entry.unwrap().path();
+        // `route.rs` stands for `route/` too.
+        if path.is_dir() && path.with_extension("rs").exists() {
+            continue;
+        }
+        let slash = if path.is_dir() { "/" } else { "" };
+        let name = format!("{}{slash}", path.file_name().unwrap().to_str().unwrap());
+        let known = tree.lines().any(|line| line.trim().starts_with(&name));
+        assert!(known, "ARCHITECTURE.md does not know src/{name}");
+    }
+}
+
+#[test]
+fn the_plan_has_the_layers_of_the_map() {
+    let (plan, map) = (page("ARCHITECTURE.md"), page("src/lib.rs"));
+    let rows: Vec<_> = map
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .map(|row| format!("| {}", row.replace("[`", "`").replace("`]", "`")))
+        .collect();
+    assert!(rows.len() >= 7, "{rows:?}");
+    for row in rows {
+        assert!(
+            plan.lines().any(|line| line == row),
+            "ARCHITECTURE.md lacks: {row}"
+        );
+    }
+}

@@ -16,7 +16,6 @@ mod dockerfile;
 mod documents;
 mod forwarded;
 mod framing;
-mod house;
 mod identity_headers;
 mod keys;
 mod layers;
