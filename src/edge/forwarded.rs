@@ -132,15 +132,11 @@ impl Forwarding {
                 fields.set_pieces(&X_FORWARDED_FOR, &[&value]);
             }
         }
-        if earlier.is_none_or(|earlier| earlier.proto.is_none()) {
-            fields.set(
-                &X_FORWARDED_PROTO,
-                &HeaderValue::from_static(peer.scheme.as_str()),
-            );
-        }
-        if earlier.is_none_or(|earlier| earlier.host.is_none()) {
-            fields.set(&X_FORWARDED_HOST, host);
-        }
+        let said = earlier.and_then(|earlier| earlier.proto.as_ref());
+        let own = HeaderValue::from_static(peer.scheme.as_str());
+        fields.set(&X_FORWARDED_PROTO, said.unwrap_or(&own));
+        let said = earlier.and_then(|earlier| earlier.host.as_ref());
+        fields.set(&X_FORWARDED_HOST, said.unwrap_or(host));
         // The host is quoted, since a port's colon is no token character (RFC 7239 §4).
         let element = [peer.node.as_bytes(), b";host=\"", host.as_bytes(), b"\""];
         match earlier.filter(|earlier| !earlier.forwarded.is_empty()) {
@@ -155,8 +151,9 @@ impl Forwarding {
     /// Takes what [`Self::write`] will write out of the fields of a request.
     pub fn make_room(&self, headers: &mut HeaderMap) {
         if self.earlier.is_some() {
-            headers.remove(X_FORWARDED_FOR);
-            headers.remove(header::FORWARDED);
+            for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED] {
+                headers.remove(name);
+            }
         }
     }
 }
