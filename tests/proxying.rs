@@ -327,7 +327,7 @@ fn an_app_that_is_slow_is_504() {
         _ => Answer::Bytes(answer("200 OK", "", "hello")),
     });
     let issuer = Issuer::new();
-    let usher = Usher::start(&app, &issuer, "timeouts: { response: 300ms }");
+    let usher = Usher::start(&app, &issuer, "timeouts: { response: 500ms }");
     let token = issuer.token("alice");
     for request in [
         ask("GET", "/slow", &token, ""),
@@ -350,7 +350,7 @@ fn an_app_that_is_slow_is_504() {
 #[test]
 fn a_client_that_pauses_in_its_upload_is_not_the_apps_fault() {
     let (app, issuer) = (App::start(), Issuer::new());
-    let usher = Usher::start(&app, &issuer, "timeouts: { response: 200ms, idle: 20s }");
+    let usher = Usher::start(&app, &issuer, "timeouts: { response: 500ms, idle: 20s }");
     let mut client = usher.connect();
     client.send(ask(
         "POST",
@@ -362,7 +362,7 @@ fn a_client_that_pauses_in_its_upload_is_not_the_apps_fault() {
     // Longer than the app may take to answer, shorter than the client may pause.
     let waited = client
         .stream()
-        .set_read_timeout(Some(std::time::Duration::from_millis(800)));
+        .set_read_timeout(Some(std::time::Duration::from_millis(1500)));
     waited.unwrap();
     assert!(
         client.reply().is_none(),
