@@ -6,20 +6,14 @@ use std::task::{Context, Poll, Waker};
 
 use http::Request;
 use http::request::Parts;
-use prometheus_client::registry::Registry;
+use usher::Options;
 use usher::clock::Clock;
 use usher::config;
-use usher::cors::Rules;
-use usher::edge::{Edge, Peer};
-use usher::endpoint::Endpoints;
-use usher::gate::Gate;
+use usher::edge::Peer;
 use usher::head::RequestHead;
-use usher::identify::{Identify, Metrics, Settings};
-use usher::identity::Kept;
-use usher::route::Routes;
+use usher::identify::Identify;
 use usher::sidecar::Sidecar;
-use usher::telemetry::{Sink, Telemetry};
-use usher::upstream::Upstream;
+use usher::telemetry::Sink;
 
 /// A token of 2023 that is good until 2100; its private key is gone.
 pub(crate) const TOKEN: &str = include_str!("token.txt");
@@ -48,30 +42,17 @@ impl Made {
     /// Before an app on this port.
     pub(crate) fn before(port: u16, cache: &str, routes: usize) -> Self {
         let settings = settings(port, cache, routes);
-        let clock = Clock::Manual(usher::clock::ManualClock::new(NOW));
-        let mut registry = Registry::with_prefix("usher");
-        let mut kept = Kept::default();
-        let routes = Routes::new(&settings, &mut kept);
-        let claims = Endpoints::claims(&settings.endpoints, &mut kept);
-        let identify = identify(&settings, kept, clock.clone(), &mut registry);
-        let telemetry = Telemetry::new(&settings.log, &routes, registry, clock, Sink::Stdout);
-        let edge = Edge::new(
-            &settings.headers,
-            &settings.header_exceptions,
-            settings.trusted_proxies.clone(),
-            &settings.limits,
-            "0123456789ab",
-        );
-        let sidecar = Arc::new(Sidecar {
-            edge: Arc::new(edge),
-            routes,
-            gate: Gate::new(identify.clone()),
-            endpoints: Endpoints::new(claims, &identify),
-            cors: Rules::new(&settings),
-            upstream: Upstream::new(&settings, identify.clone()),
-            telemetry,
-            in_flight: tokio::sync::Semaphore::new(settings.limits.requests),
-        });
+        let options = Options {
+            clock: Clock::Manual(usher::clock::ManualClock::new(NOW)),
+            access: Sink::Stdout,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let parts = runtime
+            .block_on(usher::assemble(&settings, options))
+            .expect("it is good");
+        let (identify, sidecar) = (parts.identify, parts.sidecar);
         Self {
             identify,
             sidecar,
@@ -112,26 +93,6 @@ fn settings(port: u16, cache: &str, routes: usize) -> config::Config {
 /// All routes share their first segments, so that no index spares the search.
 fn target(place: usize) -> String {
     format!("/api/v1/area-{place}")
-}
-
-fn identify(
-    settings: &config::Config,
-    kept: Kept,
-    clock: Clock,
-    registry: &mut Registry,
-) -> Arc<Identify> {
-    let metrics = Metrics::default();
-    metrics.register(registry);
-    let settings = Settings {
-        issuers: settings.issuers.clone(),
-        tokens: settings.tokens.clone(),
-        headers: settings.headers.clone(),
-        kept,
-        identity_bytes: settings.limits.identity_bytes,
-    };
-    let (identify, _refreshers) =
-        Identify::new(settings, clock, metrics).expect("the keys are in a file");
-    Arc::new(identify)
 }
 
 /// The text of a browser's request.

@@ -4,12 +4,12 @@ import os
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import peers, places
 from .load import Load, run as send
-from .measure import Entry, Row, add_ratios, first_token, interleaved
+from .measure import Entry, Row, add_ratios, first_token, interleaved, warm_up
 from .peers import Contender, usher
 
 PRICE = ["cpu", "ratio", "rate", "p50", "p99", "memory"]
@@ -189,8 +189,7 @@ def memory(setting: Setting) -> Table:
             if entry.contender.checks_tokens:
                 with peers.Running(entry.contender, upstream.port, "0", setting.binaries) as peer:
                     peer.wait(token)
-                    while not send(entry.load, peer.port, row.name).exhausted:
-                        entry.load = replace(entry.load, seconds=entry.load.seconds * 2)
+                    warm_up(entry.load, peer.port, row.name)
                     row.add(full=peer.memory_bytes() / 1e6)
     return Table(f"Memory; {idle:,} idle connections that each sent one request", rows, ["rest", "full", "idle"])
 

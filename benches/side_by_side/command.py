@@ -52,7 +52,7 @@ def binaries(asked: argparse.Namespace) -> dict:
 
 def machine() -> dict:
     """What it was measured on."""
-    def first_line(*command) -> str:
+    def first_line(*command: str) -> str:
         answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return answer.stdout.partition("\n")[0]
 
@@ -80,6 +80,8 @@ def measured(asked: argparse.Namespace) -> dict:
     """The figures of all cases."""
     if (os.cpu_count() or 1) < 2:
         sys.exit("two processors are needed: one for the contender, one for load and upstream")
+    if os.getloadavg()[0] > 0.5:
+        progress("this machine is busy: times will be off, and latencies worth nothing")
     found = {"machine": machine(), "runs": asked.runs, "seconds": asked.seconds, "tables": {}}
     setting = cases.Setting(asked.runs, asked.seconds, binaries(asked), asked.only, progress)
     for case in asked.case:

@@ -1,7 +1,7 @@
 """Runs contenders in turn, several times over, and collects what each cost."""
 
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import load, peers
 
@@ -44,7 +44,7 @@ def one(entry: Entry, upstream: int, binaries: dict, row: Row) -> None:
     warm = entry.warm or load.Load(entry.load.tokens, 1, paths=entry.load.paths)
     with peers.Running(entry.contender, upstream, entry.cores, binaries) as peer:
         peer.wait(first_token(warm.tokens))
-        load.run(warm, peer.port, entry.contender.name)
+        warm_up(warm, peer.port, entry.contender.name)
         before = peer.cpu_seconds()
         seen = load.run(entry.load, peer.port, entry.contender.name)
         spent = peer.cpu_seconds() - before
@@ -57,6 +57,12 @@ def one(entry: Entry, upstream: int, binaries: dict, row: Row) -> None:
         )
         if not seen.exhausted:
             row.add(rate=seen.requests / seen.seconds)
+
+
+def warm_up(warm: load.Load, port: int, who: str) -> None:
+    """Sends the warming load; one that is to send every token once is given the time."""
+    while not load.run(warm, port, who).exhausted and warm.once:
+        warm = replace(warm, seconds=warm.seconds * 2)
 
 
 def interleaved(entries: list[Entry], runs: int, binaries: dict, progress) -> list[Row]:

@@ -35,7 +35,7 @@ def draw(found: dict) -> str:
     for place, (label, cpu, ratio) in enumerate(bars):
         top = TOP + place * STEP
         kind = "usher" if label.startswith("usher") else "plain" if "no auth" in label else "checked"
-        width = cpu / most * (WIDTH - LABEL - 130)
+        width = cpu / most * (WIDTH - LABEL - 160)
         lines.append(
             f'<text x="{LABEL - 10}" y="{top + 17}" text-anchor="end">{html.escape(label)}</text>'
             f'<rect class="{kind}" x="{LABEL}" y="{top}" width="{width:.1f}" height="24" rx="3"/>'

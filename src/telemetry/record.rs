@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use crate::denial::{Denial, Fault};
 use crate::identify::Verified;
-use crate::upstream::BodyError;
 
 use super::Telemetry;
 use super::access::Line;
@@ -138,7 +137,7 @@ impl Record {
     }
 
     /// The body broke off.
-    pub fn cut(&mut self, error: &BodyError) {
+    pub fn cut(&mut self, error: &dyn std::fmt::Display) {
         if let Some(details) = &mut self.details {
             details.cut = Some(error.to_string());
         }

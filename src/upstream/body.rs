@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use crate::edge::Edge;
 
 use super::pool::{Connection, Pool};
+use super::wire::{WireBody, WireError};
 
 /// Why a body ended before its end.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub enum BodyError {
     TimedOut,
     /// The connection that it came on failed.
     Broken(hyper::Error),
+    /// The app's connection failed, or what came on it was no body.
+    Wire(WireError),
 }
 
 impl std::fmt::Display for BodyError {
@@ -29,6 +32,7 @@ impl std::fmt::Display for BodyError {
         match self {
             Self::TimedOut => f.write_str("nothing came for timeouts.idle"),
             Self::Broken(error) => write!(f, "{error}"),
+            Self::Wire(error) => write!(f, "{error}"),
         }
     }
 }
@@ -38,6 +42,7 @@ impl std::error::Error for BodyError {
         match self {
             Self::TimedOut => None,
             Self::Broken(error) => Some(error),
+            Self::Wire(error) => Some(error),
         }
     }
 }
@@ -154,23 +159,32 @@ fn without_identity(frame: Frame<Bytes>, edge: &Edge) -> Frame<Bytes> {
 
 /// The app's body on its way to the client. Gives the connection back when it ended well.
 #[derive(Debug)]
-pub struct AnswerBody {
-    body: Timed,
-    connection: Option<(Arc<Pool>, Connection)>,
+pub struct AnswerBody(Content);
+
+#[derive(Debug)]
+enum Content {
+    /// All of it was there with the head.
+    Whole(Bytes),
+    /// It comes through the lean client.
+    Wire(Box<WireBody>, Arc<Pool>),
+    /// It comes through hyper's client.
+    Hyper(Timed, Option<(Arc<Pool>, Connection)>),
 }
 
 impl AnswerBody {
+    /// The body of an answer that hyper's client read.
     pub(super) fn new(
         body: Incoming,
         idle: Duration,
         pool: &Arc<Pool>,
         connection: Connection,
     ) -> Self {
-        let mut answer = Self {
-            body: Timed::new(body, idle),
-            connection: Some((pool.clone(), connection)),
-        };
-        if answer.body.body.is_end_stream() {
+        let ended = body.is_end_stream();
+        let mut answer = Self(Content::Hyper(
+            Timed::new(body, idle),
+            Some((pool.clone(), connection)),
+        ));
+        if ended {
             answer.release();
         }
         answer
@@ -178,15 +192,34 @@ impl AnswerBody {
 
     /// A body whose connection belongs to somebody else now.
     pub(super) fn without_connection(body: Incoming, idle: Duration) -> Self {
-        Self {
-            body: Timed::new(body, idle),
-            connection: None,
+        Self(Content::Hyper(Timed::new(body, idle), None))
+    }
+
+    /// The body of an answer that the lean client read.
+    pub(super) fn from_wire(mut body: WireBody, pool: &Arc<Pool>) -> Self {
+        if let Some(whole) = body.take_whole() {
+            if let Some(wire) = body.release() {
+                pool.put_wire(wire);
+            }
+            return Self(Content::Whole(whole));
         }
+        body.begin();
+        Self(Content::Wire(Box::new(body), pool.clone()))
     }
 
     fn release(&mut self) {
-        if let Some((pool, connection)) = self.connection.take() {
-            pool.put(connection);
+        match &mut self.0 {
+            Content::Whole(_) => {}
+            Content::Wire(body, pool) => {
+                if let Some(wire) = body.release() {
+                    pool.put_wire(wire);
+                }
+            }
+            Content::Hyper(_, connection) => {
+                if let Some((pool, connection)) = connection.take() {
+                    pool.put(connection);
+                }
+            }
         }
     }
 }
@@ -199,10 +232,17 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(self.body.poll(cx));
+        let frame = match &mut self.0 {
+            Content::Whole(bytes) if bytes.is_empty() => None,
+            Content::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Content::Wire(body, _) => {
+                ready!(body.poll(cx)).map(|frame| frame.map_err(BodyError::Wire))
+            }
+            Content::Hyper(body, _) => ready!(body.poll(cx)),
+        };
         let ended = match &frame {
             None => true,
-            Some(Ok(_)) => self.body.body.is_end_stream(),
+            Some(Ok(_)) => self.is_end_stream(),
             Some(Err(_)) => false,
         };
         if ended {
@@ -212,11 +252,19 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.body.is_end_stream()
+        match &self.0 {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Wire(body, _) => body.is_over(),
+            Content::Hyper(body, _) => body.body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.body.size_hint()
+        match &self.0 {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Wire(body, _) => body.size_hint(),
+            Content::Hyper(body, _) => body.body.size_hint(),
+        }
     }
 }
 

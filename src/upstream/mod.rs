@@ -6,6 +6,7 @@
 mod body;
 mod pool;
 mod tunnel;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +27,11 @@ use crate::identify::Identify;
 
 pub use body::{AnswerBody, BodyError, RequestBody};
 pub use pool::{Metrics, Pool};
+pub use wire::WireError;
 
 use body::Progress;
 use pool::Connection;
+use wire::{Answer, Wire, WireBody};
 
 /// The app, and how long we wait for it.
 pub struct Upstream {
@@ -100,6 +103,9 @@ impl Upstream {
             edge,
             &admission,
         );
+        if upgrade.is_none() && outgoing.body.is_end_stream() {
+            return self.send_lean(pool, &parts).await;
+        }
         let (body, progress) = RequestBody::new(outgoing.body, self.idle, edge);
         if body.size_hint().exact().is_none() {
             // Said out loud, since hyper takes a GET without a length for one without a body.
@@ -114,6 +120,47 @@ impl Upstream {
             return tunnel::open(answer, &wanted, downstream, self.idle, guard.clone());
         }
         Ok(self.finish(pool, answer, connection))
+    }
+
+    /// Sends a request without a body through the lean client; once more on a new connection
+    /// if a pooled one ended without a byte of an answer and the method is safe.
+    async fn send_lean(
+        &self,
+        pool: &Arc<Pool>,
+        parts: &Parts,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        if let Some(mut wire) = pool.take_wire() {
+            match wire.exchange(parts, self.response).await {
+                Ok(answer) => return Ok(self.finish_lean(pool, answer, wire)),
+                Err(WireError::Closed) if is_safe(&parts.method) => pool.metrics().retries.inc(),
+                Err(error) => return Err(wire_failed(&error)),
+            };
+        }
+        let mut wire = pool.connect_wire().await?;
+        match wire.exchange(parts, self.response).await {
+            Ok(answer) => Ok(self.finish_lean(pool, answer, wire)),
+            Err(error) => Err(wire_failed(&error)),
+        }
+    }
+
+    fn finish_lean(
+        &self,
+        pool: &Arc<Pool>,
+        answer: Answer,
+        wire: Box<Wire>,
+    ) -> Response<AnswerBody> {
+        let Answer {
+            status,
+            mut headers,
+            framing,
+            keep,
+        } = answer;
+        headers::strip_hops_from_answer(&mut headers);
+        let body = WireBody::new(wire, framing, keep, self.idle);
+        let mut response = Response::new(AnswerBody::from_wire(body, pool));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
     }
 
     /// Turns the request that arrived into the one that leaves.
@@ -270,13 +317,15 @@ fn column(header: &config::IdentityHeader) -> Option<(HeaderName, Column)> {
     }
 }
 
+/// Whether a method changes nothing, so that a request may be sent twice (RFC 9110 §9.2.2).
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
 /// Whether a request may be sent twice although the first may have been processed:
 /// a safe method without a body.
 fn repeatable(request: &Request<RequestBody>) -> bool {
-    matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    ) && request.body().is_end_stream()
+    is_safe(request.method()) && request.body().is_end_stream()
 }
 
 fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
@@ -306,6 +355,13 @@ fn broken(detail: &'static str) -> Denial {
     Denial::new(Reason::UpstreamBroken, detail)
 }
 
+fn wire_failed(error: &WireError) -> Denial {
+    match error {
+        WireError::Late => late(),
+        error => Denial::because(Reason::UpstreamBroken, error.to_string()),
+    }
+}
+
 /// Tells whose fault it is that there is no answer.
 fn exchange_failed(error: &hyper::Error) -> Denial {
     if let Some(cause) = body::cause(error) {
@@ -314,7 +370,7 @@ fn exchange_failed(error: &hyper::Error) -> Denial {
                 Reason::RequestTimeout,
                 "the client sent nothing of its body for timeouts.idle",
             ),
-            BodyError::Broken(_) => {
+            BodyError::Broken(_) | BodyError::Wire(_) => {
                 Denial::new(Reason::ClientGone, "the client's body ended early")
             }
         };

@@ -208,10 +208,15 @@ impl Usher {
             .map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// The access log so far.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
+    }
+
     /// The access lines so far.
     pub fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.lines.lock().unwrap().clone()).unwrap();
-        text.lines()
+        self.text()
+            .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }

@@ -1,0 +1,182 @@
+//! The documents say what the code does, as far as a test can tell.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use usher::denial::{Fault, Reason};
+
+use crate::common::{App, Issuer, Usher};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The documents that people read: those at the top, those in `docs`, those of the examples.
+fn pages() -> Vec<PathBuf> {
+    let mut folders = vec![root().join("docs"), root().join("examples")];
+    let mut pages = markdown(root(), &mut Vec::new());
+    while let Some(folder) = folders.pop() {
+        pages.extend(markdown(&folder, &mut folders));
+    }
+    assert!(pages.len() >= 8, "{pages:?}");
+    pages
+}
+
+fn markdown(folder: &Path, folders: &mut Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            folders.push(path);
+        } else if path.extension().is_some_and(|ext| ext == "md") {
+            pages.push(path);
+        }
+    }
+    pages
+}
+
+#[test]
+fn every_denial_is_explained_under_whose_fault_it_is() {
+    let page = page("docs/operations.md");
+    let (_, denials) = page.split_once("\n## Denials\n").unwrap();
+    let (client, rest) = denials.split_once("**usher's fault").unwrap();
+    let (ours, rest) = rest.split_once("**The app's fault**").unwrap();
+    let upstream = rest.split("\n## ").next().unwrap();
+    for reason in Reason::ALL {
+        let table = match reason.fault() {
+            Fault::Client => client,
+            Fault::Ours => ours,
+            Fault::Upstream => upstream,
+        };
+        let row = format!("| `{}` | {} | ", reason.id(), reason.status().as_u16());
+        assert!(table.contains(&row), "docs/operations.md has no row {row}");
+    }
+    let rows = denials.split("\n## ").next().unwrap();
+    let rows = rows.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, Reason::ALL.len(), "a row is of no reason");
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, issuer) = (App::start(), Issuer::new());
+    let users = format!(
+        "users: {{ directory: \"sqlite:{}\", provisioner: direct }}",
+        folder.path().join("users.db").display()
+    );
+    let usher = Usher::start(&app, &issuer, &users);
+    let page = page("docs/operations.md");
+    let exposed = usher.admin("/metrics").body;
+    let mut names = Vec::new();
+    for line in exposed.lines() {
+        let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
+        else {
+            continue;
+        };
+        let total = if kind == "counter" { "_total" } else { "" };
+        names.push(format!("| `{name}{total}` |"));
+    }
+    assert!(names.len() >= 20, "{exposed}");
+    for name in &names {
+        assert!(
+            page.contains(name.as_str()),
+            "docs/operations.md lacks {name}"
+        );
+    }
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| `usher_"))
+        .count();
+    assert_eq!(rows, names.len(), "a row is of no metric");
+}
+
+#[test]
+fn every_field_of_an_access_line_is_explained() {
+    let (app, issuer) = (App::start(), Issuer::new());
+    let usher = Usher::start(&app, &issuer, "");
+    usher.get("/let-in", &issuer.token("alice"));
+    usher.get_as_nobody("/refused");
+    let page = page("docs/operations.md");
+    let (_, fields) = page.split_once("\n## Access lines\n").unwrap();
+    let fields = fields.split("\n## ").next().unwrap();
+    let (let_in, refused) = (usher.line("/let-in"), usher.line("/refused"));
+    let found = [let_in.as_object().unwrap(), refused.as_object().unwrap()];
+    for field in found.into_iter().flat_map(|line| line.keys()) {
+        assert!(
+            fields.contains(&format!("`{field}`")),
+            "docs/operations.md does not explain the field {field}"
+        );
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut links = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for (place, _) in text.match_indices("](") {
+            let link = &text[place + 2..];
+            let link = &link[..link.find(')').unwrap()];
+            if link.contains("://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{}: {link}", page.display());
+            if !heading.is_empty() {
+                let target = fs::read_to_string(&target).unwrap();
+                let known = target.lines().filter(|line| line.starts_with('#'));
+                assert!(
+                    known.map(anchor).any(|known| known == heading),
+                    "{}: {link}",
+                    page.display()
+                );
+            }
+            links += 1;
+        }
+    }
+    assert!(links >= 20, "{links}");
+}
+
+/// The name by which a heading is linked to.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+#[test]
+fn configurations_in_documents_are_good() {
+    let mut complete = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for block in text.split("```yaml\n").skip(1) {
+            let block = block.split("\n```").next().unwrap();
+            if !(block.contains("upstream:") && block.contains("issuers:")) {
+                continue;
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("usher.yaml");
+            let secret = "kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To6Qz3Wx0C";
+            fs::write(folder.path().join("jwt-secret"), secret).unwrap();
+            fs::write(&file, block).unwrap();
+            if let Err(problems) = usher::config::load(&file) {
+                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                panic!("{}: {}\n{block}", page.display(), problems.join("\n"));
+            }
+            complete += 1;
+        }
+    }
+    assert!(complete >= 2, "{complete}");
+}
