@@ -18,7 +18,6 @@ mod forwarded;
 mod framing;
 mod identity_headers;
 mod keys;
-mod limits;
 mod layers;
 mod limits;
 mod operations;
