@@ -76,6 +76,7 @@ impl Edge {
     /// A denial for what no route would serve: a loop, a size, a method, an expectation.
     pub fn receive(&self, peer: &Peer, parts: &mut Parts) -> Result<Arrival, Denial> {
         check_message(parts)?;
+        check_coding(&parts.headers)?;
         self.check_sizes(parts)?;
         self.check_loop(&parts.headers)?;
         let trusted = self.trusts(peer);
@@ -241,6 +242,20 @@ fn check_message(parts: &Parts) -> Result<(), Denial> {
         _ => Err(Denial::new(
             Reason::ExpectationFailed,
             "Expect is not 100-continue",
+        )),
+    }
+}
+
+/// Refuses transfer codings besides `chunked`: hyper undoes the last one alone, and the app
+/// would not be told of the others (RFC 9112 §6.1). Lengths need no look: hyper refuses those
+/// that differ and makes one of those that agree.
+fn check_coding(headers: &HeaderMap) -> Result<(), Denial> {
+    match headers::single(headers, &header::TRANSFER_ENCODING) {
+        Ok(None) => Ok(()),
+        Ok(Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Denial::new(
+            Reason::BadFraming,
+            "Transfer-Encoding is not `chunked`",
         )),
     }
 }
