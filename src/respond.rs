@@ -123,7 +123,7 @@ pub fn denial(denial: &Denial) -> Response<Body> {
     explain(denial, response.headers_mut());
     // What was not read of the request is not read any more: its bytes must never be
     // taken for the next request.
-    if denial.reason == Reason::RequestTimeout {
+    if matches!(denial.reason, Reason::RequestTimeout | Reason::BadFraming) {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));

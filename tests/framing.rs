@@ -185,15 +185,46 @@ fn broken_lengths_are_refused() {
     }
 }
 
+/// hyper makes one length of several that agree (RFC 9110 §8.6): the app sees one.
 #[test]
 fn equal_lengths_are_refused_or_made_one() {
     let line = line();
-    for lines in [
-        "Content-Length: 5\r\nContent-Length: 5\r\nConnection: close\r\n",
-        "Content-Length: 5,5\r\nConnection: close\r\n",
+    for (lines, body) in [
+        (
+            "Content-Length: 5\r\nContent-Length: 5\r\nConnection: close\r\n",
+            "hello",
+        ),
+        ("Content-Length: 5,5\r\nConnection: close\r\n", "hello"),
+        (
+            "Content-Length: 0\r\nContent-Length: 0\r\nConnection: close\r\n",
+            "",
+        ),
+        ("Content-Length: 0,0\r\nConnection: close\r\n", ""),
     ] {
-        line.never_smuggles(line.post(lines, "hello").as_bytes());
+        line.never_smuggles(line.post(lines, body).as_bytes());
     }
+}
+
+#[test]
+fn codings_that_are_not_understood_are_refused() {
+    let line = line();
+    for lines in [
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: ,chunked\r\n",
+        "Transfer-Encoding: gzip\r\n",
+    ] {
+        let before = line.app.count();
+        let mut client = line.usher.connect();
+        client.send(line.post(lines, "5\r\nhello\r\n0\r\n\r\n"));
+        assert_eq!(client.reply().unwrap().status, 400, "{lines}");
+        assert!(client.is_closed(), "{lines}");
+        line.usher.serves(&line.token);
+        assert_eq!(line.app.count(), before + 1, "{lines}");
+    }
+    assert_eq!(line.usher.line("/x")["reason"], "bad_framing");
 }
 
 #[test]

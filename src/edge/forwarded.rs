@@ -151,7 +151,12 @@ impl Forwarding {
     /// Takes what [`Self::write`] will write out of the fields of a request.
     pub fn make_room(&self, headers: &mut HeaderMap) {
         if self.earlier.is_some() {
-            for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED] {
+            for name in [
+                X_FORWARDED_FOR,
+                X_FORWARDED_PROTO,
+                X_FORWARDED_HOST,
+                header::FORWARDED,
+            ] {
                 headers.remove(name);
             }
         }

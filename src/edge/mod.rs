@@ -90,6 +90,7 @@ impl Edge {
             scheme,
         };
         if survey.special {
+            check_coding(&parts.headers)?;
             check_expectation(&parts.headers)?;
             self.check_loop(&parts.headers)?;
             arrival.upgrade = wanted_upgrade(parts);
@@ -260,6 +261,20 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
         _ => Err(Denial::new(
             Reason::ExpectationFailed,
             "Expect is not 100-continue",
+        )),
+    }
+}
+
+/// Refuses transfer codings besides `chunked`: hyper undoes the last one alone, and the app
+/// would not be told of the others (RFC 9112 §6.1). Lengths need no look: hyper refuses those
+/// that differ and makes one of those that agree.
+fn check_coding(headers: &HeaderMap) -> Result<(), Denial> {
+    match headers::single(headers, &header::TRANSFER_ENCODING) {
+        Ok(None) => Ok(()),
+        Ok(Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Denial::new(
+            Reason::BadFraming,
+            "Transfer-Encoding is not `chunked`",
         )),
     }
 }

@@ -47,6 +47,15 @@ impl std::error::Error for BodyError {
     }
 }
 
+impl From<WireError> for BodyError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Late => Self::TimedOut,
+            error => Self::Wire(error),
+        }
+    }
+}
+
 /// The body error behind a failed exchange, if that is what failed it.
 pub(super) fn cause(error: &hyper::Error) -> Option<&BodyError> {
     std::error::Error::source(error)?.downcast_ref()
@@ -236,7 +245,7 @@ impl Body for AnswerBody {
             Content::Whole(bytes) if bytes.is_empty() => None,
             Content::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
             Content::Wire(body, _) => {
-                ready!(body.poll(cx)).map(|frame| frame.map_err(BodyError::Wire))
+                ready!(body.poll(cx)).map(|frame| frame.map_err(BodyError::from))
             }
             Content::Hyper(body, _) => ready!(body.poll(cx)),
         };
