@@ -150,6 +150,8 @@ reasons! {
     BadPath = "bad_path", Client, BAD_REQUEST, None;
     /// `Host` is missing, repeated, malformed, or differs from the target's authority.
     BadHost = "bad_host", Client, BAD_REQUEST, None;
+    /// The body's framing is one that could be read in two ways.
+    BadFraming = "bad_framing", Client, BAD_REQUEST, None;
     /// One token source was sent twice.
     TokenTwice = "token_twice", Client, BAD_REQUEST, InvalidRequest;
     /// The request carries no token, and the route requires one.

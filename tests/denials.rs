@@ -121,6 +121,10 @@ fn scene(reason: Reason) -> Option<Scene> {
             Stage::new().usher(""),
             format!("GET {PATH} HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
         ),
+        Reason::BadFraming => lines(
+            Stage::new().usher(""),
+            "Transfer-Encoding: gzip, chunked\r\n",
+        ),
         Reason::TokenTwice => lines(Stage::new().usher(""), &bearer("x").repeat(2)),
         Reason::TokenMissing => lines(Stage::new().usher(""), ""),
         Reason::SchemeRefused => lines(Stage::new().usher(""), "Authorization: Basic YTpi\r\n"),
