@@ -1,8 +1,6 @@
 //! Header names and the pure rules about them: which ones a client may not send, which ones
 //! stop here, and which ones an app reads as the same.
 
-use std::collections::HashMap;
-
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::config::IdentityHeader;
@@ -149,37 +147,32 @@ pub enum Class {
     Hop,
 }
 
-/// The longest name folded without allocating; longer ones are compared one by one.
-const MAX_FOLDED: usize = 64;
-
 /// Tells what is done with a field, by its name as an app might read it.
 ///
 /// Gateways and frameworks fold names: CGI turns `-` into `_`, PHP also `.`, so that
 /// `X_User.Id` arrives as `X-User-Id`. Every character that is neither letter nor digit
 /// counts as `-` here, and a run of them as one.
+///
+/// Names are in buckets by their first and last character, which spares most fields the folding.
 #[derive(Debug)]
 pub struct Classes {
-    by_name: HashMap<Box<[u8]>, Class>,
-    /// Names of a configuration that are too long for `by_name`.
-    long: Vec<(Box<[u8]>, Class)>,
-    /// Whether any name starts with this byte; spares most fields the folding.
-    starts: [bool; 256],
+    buckets: Vec<Vec<(Box<[u8]>, Class)>>,
 }
+
+/// Letters, digits, and all the rest as one.
+const CHARACTERS: usize = 26 + 10 + 1;
 
 impl Classes {
     /// The classes for a set of identity headers, less the names that are let through.
     pub fn new(identity: &[IdentityHeader], exceptions: &[HeaderName]) -> Self {
         let mut classes = Self {
-            by_name: HashMap::new(),
-            long: Vec::new(),
-            starts: [false; 256],
+            buckets: vec![Vec::new(); CHARACTERS * CHARACTERS],
         };
         classes.add(HOP_NAMES, Class::Hop);
         classes.add(FORWARDED_NAMES, Class::Forwarded);
         classes.add(PRESET_NAMES, Class::Identity);
         for name in exceptions {
-            let folded: Box<[u8]> = fold(name.as_str()).collect();
-            classes.by_name.remove(&folded);
+            classes.remove(name.as_str());
         }
         for header in identity {
             classes.add(&[header.name.as_str()], Class::Identity);
@@ -189,42 +182,39 @@ impl Classes {
 
     fn add(&mut self, names: &[&str], class: Class) {
         for name in names {
-            let folded: Box<[u8]> = fold(name).collect();
-            if let Some(first) = folded.first() {
-                self.starts[usize::from(*first)] = true;
-            }
-            if folded.len() > MAX_FOLDED {
-                self.long.push((folded, class));
-            } else {
-                self.by_name.insert(folded, class);
-            }
+            self.remove(name);
+            self.buckets[bucket(name)].push((fold(name).collect(), class));
         }
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.buckets[bucket(name)].retain(|(known, _)| !is_folded(name, known));
     }
 
     /// The class of a field, or `None` for a field that simply passes.
     pub fn of(&self, name: &HeaderName) -> Option<Class> {
-        let text = name.as_str();
-        let first = fold(text).next()?;
-        if !self.starts[usize::from(first)] {
-            return None;
-        }
-        let mut folded = [0; MAX_FOLDED];
-        let mut len = 0;
-        for byte in fold(text) {
-            let Some(place) = folded.get_mut(len) else {
-                return self.of_long(text);
-            };
-            *place = byte;
-            len += 1;
-        }
-        self.by_name.get(&folded[..len]).copied()
+        let name = name.as_str();
+        let mut bucket = self.buckets[bucket(name)].iter();
+        bucket
+            .find(|(known, _)| is_folded(name, known))
+            .map(|(_, class)| *class)
     }
+}
 
-    fn of_long(&self, text: &str) -> Option<Class> {
-        let mut known = self.long.iter();
-        let found = known.find(|(name, _)| fold(text).eq(name.iter().copied()));
-        found.map(|(_, class)| *class)
-    }
+fn is_folded(name: &str, known: &[u8]) -> bool {
+    fold(name).eq(known.iter().copied())
+}
+
+/// The bucket of a name; folding changes neither its first nor its last character.
+fn bucket(name: &str) -> usize {
+    let index = |byte: Option<&u8>| match byte {
+        Some(letter @ (b'a'..=b'z' | b'A'..=b'Z')) => {
+            usize::from(letter.to_ascii_lowercase() - b'a')
+        }
+        Some(digit @ b'0'..=b'9') => 26 + usize::from(digit - b'0'),
+        _ => CHARACTERS - 1,
+    };
+    index(name.as_bytes().first()) * CHARACTERS + index(name.as_bytes().last())
 }
 
 /// A name in lower case, with runs of anything else than letters and digits as one `-`.
@@ -238,6 +228,61 @@ fn fold(name: &str) -> impl Iterator<Item = u8> + '_ {
             true => (!repeated).then_some(b'-'),
         }
     })
+}
+
+/// Where the fields of an outgoing request are written: into a map, or as the bytes of a head.
+#[derive(Debug)]
+pub enum Fields<'a> {
+    /// A map; a field that is set replaces what was there.
+    Map(&'a mut HeaderMap),
+    /// A head; whoever sets a field has made sure that it is not there yet.
+    Head(&'a mut Vec<u8>),
+}
+
+impl Fields<'_> {
+    /// Sets a field.
+    pub fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
+        match self {
+            Self::Map(map) => {
+                map.insert(name.clone(), value.clone());
+            }
+            Self::Head(head) => write_line(head, name, &[value.as_bytes()]),
+        }
+    }
+
+    /// Sets a field to a value in pieces; the pieces hold no line ends.
+    pub fn set_pieces(&mut self, name: &HeaderName, pieces: &[&[u8]]) {
+        match self {
+            Self::Map(map) => {
+                if let Ok(value) =
+                    HeaderValue::from_maybe_shared(bytes::Bytes::from(pieces.concat()))
+                {
+                    map.insert(name.clone(), value);
+                }
+            }
+            Self::Head(head) => write_line(head, name, pieces),
+        }
+    }
+
+    /// Adds a field beside those of the same name.
+    pub fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
+        match self {
+            Self::Map(map) => {
+                map.append(name.clone(), value.clone());
+            }
+            Self::Head(head) => write_line(head, name, &[value.as_bytes()]),
+        }
+    }
+}
+
+/// Writes one line of a head.
+pub fn write_line(head: &mut Vec<u8>, name: &HeaderName, pieces: &[&[u8]]) {
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    for piece in pieces {
+        head.extend_from_slice(piece);
+    }
+    head.extend_from_slice(b"\r\n");
 }
 
 /// The fields that `Connection` nominates to stop here (RFC 9110 §7.6.1).

@@ -31,8 +31,8 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// Beside the table: it puts everything together.
-const ROOT: [&str; 3] = ["lib", "main", "run"];
+/// Beside the table: what puts everything together.
+const ROOT: [&str; 4] = ["assemble", "lib", "main", "run"];
 
 fn sources() -> Vec<(String, PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -12,6 +12,7 @@ mod command_line;
 mod common;
 mod config;
 mod cors;
+mod denials;
 mod dockerfile;
 mod documents;
 mod forwarded;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::denial::{Denial, Fault};
@@ -46,6 +47,8 @@ pub struct Record {
     route: Option<usize>,
     outcome: Outcome,
     denial: Option<Box<Denial>>,
+    /// Its place among the requests under way.
+    place: Option<OwnedSemaphorePermit>,
     /// Present when an access line is wanted.
     details: Option<Box<Details>>,
 }
@@ -90,8 +93,14 @@ impl Record {
             // Until something else is known, the client is gone without an answer.
             outcome: Outcome::Denied,
             denial: None,
+            place: None,
             details,
         }
+    }
+
+    /// Keeps a place among the requests under way until the answer has ended.
+    pub fn hold(&mut self, place: OwnedSemaphorePermit) {
+        self.place = Some(place);
     }
 
     /// The route that matched.

@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
-};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
@@ -22,7 +20,7 @@ use crate::config::{self, Column, HeaderSource};
 use crate::denial::{Denial, Reason};
 use crate::edge::{Arrival, Edge, Peer};
 use crate::gate::Admission;
-use crate::headers;
+use crate::headers::{self, Fields};
 use crate::identify::Identify;
 
 pub use body::{AnswerBody, BodyError, RequestBody};
@@ -91,9 +89,11 @@ impl Upstream {
         admission: Admission,
         outgoing: Outgoing<'_>,
     ) -> Result<Response<AnswerBody>, Denial> {
+        if outgoing.arrival.upgrade.is_none() && outgoing.body.is_end_stream() {
+            return self.send_lean(pool, &admission, outgoing).await;
+        }
         let upgrade = outgoing.arrival.upgrade.clone();
-        let edge = outgoing.edge;
-        let guard = outgoing.guard;
+        let (edge, guard) = (outgoing.edge, outgoing.guard);
         let mut parts = outgoing.parts;
         let downstream = parts.extensions.remove::<OnUpgrade>();
         self.prepare(
@@ -103,9 +103,6 @@ impl Upstream {
             edge,
             &admission,
         );
-        if upgrade.is_none() && outgoing.body.is_end_stream() {
-            return self.send_lean(pool, &parts).await;
-        }
         let (body, progress) = RequestBody::new(outgoing.body, self.idle, edge);
         if body.size_hint().exact().is_none() {
             // Said out loud, since hyper takes a GET without a length for one without a body.
@@ -127,20 +124,52 @@ impl Upstream {
     async fn send_lean(
         &self,
         pool: &Arc<Pool>,
-        parts: &Parts,
+        admission: &Admission,
+        mut outgoing: Outgoing<'_>,
     ) -> Result<Response<AnswerBody>, Denial> {
+        let mut head = Vec::new();
+        let to_head = outgoing.parts.method == Method::HEAD;
         if let Some(mut wire) = pool.take_wire() {
-            match wire.exchange(parts, self.response).await {
+            self.write_head(wire.head(), admission, &mut outgoing);
+            match wire.exchange(to_head, self.response).await {
                 Ok(answer) => return Ok(self.finish_lean(pool, answer, wire)),
-                Err(WireError::Closed) if is_safe(&parts.method) => pool.metrics().retries.inc(),
+                Err(WireError::Closed) if is_safe(&outgoing.parts.method) => {
+                    pool.metrics().retries.inc();
+                    head = std::mem::take(wire.head());
+                }
                 Err(error) => return Err(wire_failed(&error)),
             };
         }
         let mut wire = pool.connect_wire().await?;
-        match wire.exchange(parts, self.response).await {
+        match head.is_empty() {
+            true => self.write_head(wire.head(), admission, &mut outgoing),
+            false => *wire.head() = head,
+        }
+        match wire.exchange(to_head, self.response).await {
             Ok(answer) => Ok(self.finish_lean(pool, answer, wire)),
             Err(error) => Err(wire_failed(&error)),
         }
+    }
+
+    /// Writes the request as it leaves, straight into the bytes that are sent.
+    fn write_head(&self, head: &mut Vec<u8>, admission: &Admission, outgoing: &mut Outgoing<'_>) {
+        let parts = &mut outgoing.parts;
+        if !self.pass_token {
+            self.strip_token(parts);
+        }
+        outgoing.arrival.forwarding.make_room(&mut parts.headers);
+        wire::start_head(parts, head);
+        let host = parts.headers.get(header::HOST);
+        let (peer, arrival, edge) = (outgoing.peer, outgoing.arrival, outgoing.edge);
+        self.complete(
+            peer,
+            arrival,
+            edge,
+            admission,
+            host,
+            &mut Fields::Head(head),
+        );
+        head.extend_from_slice(b"\r\n");
     }
 
     fn finish_lean(
@@ -182,25 +211,44 @@ impl Upstream {
             self.strip_token(parts);
         }
         parts.version = Version::HTTP_11;
-        let headers = &mut parts.headers;
-        arrival.forwarding.write(peer, headers);
-        append_via(headers, edge.via());
-        if let Some(upgrade) = &arrival.upgrade {
-            headers.insert(header::UPGRADE, upgrade.clone());
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        } else if arrival.trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        let mut headers = std::mem::take(&mut parts.headers);
+        arrival.forwarding.make_room(&mut headers);
+        let host = headers.get(header::HOST).cloned();
+        let mut fields = Fields::Map(&mut headers);
+        self.complete(peer, arrival, edge, admission, host.as_ref(), &mut fields);
+        parts.headers = headers;
+    }
+
+    /// Sets the fields that usher adds: who forwards, how, and who is calling.
+    fn complete(
+        &self,
+        peer: &Peer,
+        arrival: &Arrival,
+        edge: &Edge,
+        admission: &Admission,
+        host: Option<&HeaderValue>,
+        fields: &mut Fields<'_>,
+    ) {
+        if let Some(host) = host {
+            arrival.forwarding.write(peer, host, fields);
         }
-        self.announce(admission, headers);
+        fields.append(&header::VIA, edge.via());
+        if let Some(upgrade) = &arrival.upgrade {
+            fields.set(&header::UPGRADE, upgrade);
+            fields.set(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
+        } else if arrival.trailers {
+            fields.set(&header::TE, &HeaderValue::from_static("trailers"));
+            fields.set(&header::CONNECTION, &HeaderValue::from_static("te"));
+        }
+        self.announce(admission, fields);
     }
 
     /// Tells the app who is calling.
-    fn announce(&self, admission: &Admission, headers: &mut HeaderMap) {
+    fn announce(&self, admission: &Admission, fields: &mut Fields<'_>) {
         if let Some(identity) = admission.identity() {
             for (name, value) in self.names.iter().zip(&identity.headers) {
                 if let Some(value) = value {
-                    headers.insert(name.clone(), value.clone());
+                    fields.set(name, value);
                 }
             }
         }
@@ -212,14 +260,14 @@ impl Upstream {
                     Column::Extra(place) => user.column(*place),
                 };
                 if let Some(value) = value {
-                    headers.insert(name.clone(), headers::encode(value));
+                    fields.set(name, &headers::encode(value));
                 }
             }
         }
         if admission.is_pending() {
-            headers.insert(
-                headers::X_USER_PROVISIONED,
-                HeaderValue::from_static("pending"),
+            fields.set(
+                &headers::X_USER_PROVISIONED,
+                &HeaderValue::from_static("pending"),
             );
         }
     }
@@ -335,13 +383,6 @@ fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     copy
-}
-
-/// Adds our entry after those of the proxies before us (RFC 9110 §7.6.3).
-fn append_via(headers: &mut HeaderMap, entry: &str) {
-    if let Ok(value) = HeaderValue::from_str(entry) {
-        headers.append(header::VIA, value);
-    }
 }
 
 fn late() -> Denial {

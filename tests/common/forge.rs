@@ -20,7 +20,7 @@ pub struct Signer {
 }
 
 enum Key {
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
     Rsa(RsaKeyPair, &'static dyn RsaEncoding),
     Curve(EcdsaKeyPair),
     Edwards(Ed25519KeyPair),
@@ -39,7 +39,7 @@ pub fn decode(text: &str) -> Vec<u8> {
 impl Signer {
     /// With a new key, or with this secret for the `HS` algorithms.
     pub fn new(algorithm: &'static str, secret: &[u8]) -> Self {
-        let shared = |with| Key::Shared(hmac::Key::new(with, secret));
+        let shared = |with| Key::Shared(Box::new(hmac::Key::new(with, secret)));
         let rsa = |with| Key::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap(), with);
         let curve = |with| Key::Curve(EcdsaKeyPair::generate(with).unwrap());
         let key = match algorithm {

@@ -1,7 +1,7 @@
 //! An issuer of tokens with a key of its own.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
@@ -67,11 +67,6 @@ impl Issuer {
     /// The file with the private key.
     pub fn private_key(&self) -> PathBuf {
         self.folder.path().join("key.pem")
-    }
-
-    /// Its folder, for other files of a test.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Its entry under `issuers`.

@@ -108,8 +108,17 @@ fn each_request_leaves_one_line_when_its_answer_ends() {
 
 #[test]
 fn an_answer_that_broke_off_is_told() {
-    let app =
-        App::with(|_| Answer::Last(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345".to_vec()));
+    let (go, gone) = mpsc::channel::<()>();
+    let gone = Mutex::new(Some(gone));
+    let app = App::with(move |_| {
+        let gone = gone.lock().unwrap().take().unwrap();
+        Answer::Own(Box::new(move |mut stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345")
+                .unwrap();
+            gone.recv().unwrap();
+        }))
+    });
     let issuer = Issuer::new();
     let usher = Usher::start(&app, &issuer, "");
     let mut client = usher.connect();
@@ -117,7 +126,9 @@ fn an_answer_that_broke_off_is_told() {
     client.send(format!(
         "GET /cut HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
     ));
-    assert!(client.rest().ends_with("12345"));
+    client.until("12345");
+    go.send(()).unwrap();
+    assert_eq!(client.rest(), "");
     let line = usher.line("/cut");
     assert_eq!(line["bytes"], 5);
     assert!(line["cut"].is_string(), "{line}");

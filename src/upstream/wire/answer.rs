@@ -54,7 +54,9 @@ pub(in crate::upstream) fn parse(
 
 struct Head {
     status: StatusCode,
+    /// Whether it is HTTP/1.0.
     old: bool,
+    close: bool,
     headers: HeaderMap,
 }
 
@@ -90,7 +92,17 @@ fn read(input: &mut BytesMut, limit: usize) -> Result<Option<Head>, WireError> {
     }
     let bytes = input.split_to(length).freeze();
     let mut headers = HeaderMap::with_capacity(places.len() + 4);
+    let mut close = old;
     for (name, from, to) in places {
+        // What almost every `Connection` says need not be put into the map and taken out again.
+        if name == header::CONNECTION {
+            let plain = &bytes[from..to];
+            let closes = plain.eq_ignore_ascii_case(b"close");
+            close |= closes;
+            if closes || plain.eq_ignore_ascii_case(b"keep-alive") {
+                continue;
+            }
+        }
         // An empty value's address need not lie within the head.
         let value = match from < to {
             true => HeaderValue::from_maybe_shared(bytes.slice(from..to)),
@@ -102,6 +114,7 @@ fn read(input: &mut BytesMut, limit: usize) -> Result<Option<Head>, WireError> {
     Ok(Some(Head {
         status,
         old,
+        close,
         headers,
     }))
 }
@@ -111,9 +124,10 @@ fn frame(head: Head, to_head: bool) -> Result<Answer, WireError> {
     let Head {
         status,
         old,
+        close,
         mut headers,
     } = head;
-    let close = old || crate::headers::lists(&headers, &header::CONNECTION, "close");
+    let close = close || crate::headers::lists(&headers, &header::CONNECTION, "close");
     let bodyless =
         to_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     let chunked = headers.contains_key(header::TRANSFER_ENCODING);

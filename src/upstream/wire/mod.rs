@@ -16,13 +16,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::request::Parts;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 pub(in crate::upstream) use answer::Answer;
 pub(in crate::upstream) use body::WireBody;
+pub(in crate::upstream) use request::start as start_head;
 
 /// What a connection reads at once; most answers are smaller.
 const READ: usize = 8 * 1024;
@@ -91,20 +91,24 @@ impl Wire {
         self.input.is_empty() && silent
     }
 
-    /// Writes a request without a body and reads the head of the answer.
+    /// The head of the request, to be written here before [`Self::exchange`]; it stays until
+    /// the next one, in case it has to be sent again elsewhere.
+    pub(in crate::upstream) fn head(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Sends the head and reads the head of the answer; `to_head`: the method is HEAD.
     ///
     /// # Errors
     /// [`WireError`]; the connection must not be used again then.
     pub(in crate::upstream) async fn exchange(
         &mut self,
-        parts: &Parts,
+        to_head: bool,
         time: Duration,
     ) -> Result<Answer, WireError> {
-        request::write(parts, &mut self.out);
         self.deadline.start(time);
         let mut written = 0;
-        let head = parts.method == http::Method::HEAD;
-        std::future::poll_fn(|cx| self.poll_exchange(cx, &mut written, head)).await
+        std::future::poll_fn(|cx| self.poll_exchange(cx, &mut written, to_head)).await
     }
 
     fn poll_exchange(
