@@ -150,7 +150,7 @@ reasons! {
     BadPath = "bad_path", Client, BAD_REQUEST, None;
     /// `Host` is missing, repeated, malformed, or differs from the target's authority.
     BadHost = "bad_host", Client, BAD_REQUEST, None;
-    /// The message framing (`Transfer-Encoding`) is not understood.
+    /// The body's framing is one that could be read in two ways.
     BadFraming = "bad_framing", Client, BAD_REQUEST, None;
     /// One token source was sent twice.
     TokenTwice = "token_twice", Client, BAD_REQUEST, InvalidRequest;

@@ -1,5 +1,5 @@
-//! The straight line: what happens to a request, in order. Whoever reads [`Worker::handle`]
-//! and [`Worker::answer`] has read the product.
+//! The straight line: what happens to a request, in order. Whoever reads `Worker::handle`
+//! and `Worker::answer` has read the product.
 
 use std::sync::Arc;
 

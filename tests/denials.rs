@@ -106,10 +106,6 @@ fn good(stage: &Stage, usher: Usher) -> Scene {
 fn scene(reason: Reason) -> Option<Scene> {
     Some(match reason {
         Reason::Internal => return None,
-        Reason::BadFraming => lines(
-            Stage::new().usher(""),
-            "Transfer-Encoding: gzip, chunked\r\n",
-        ),
         Reason::BadTarget => {
             let usher = Stage::new().usher("");
             bytes(
@@ -124,6 +120,10 @@ fn scene(reason: Reason) -> Option<Scene> {
         Reason::BadHost => bytes(
             Stage::new().usher(""),
             format!("GET {PATH} HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
+        ),
+        Reason::BadFraming => lines(
+            Stage::new().usher(""),
+            "Transfer-Encoding: gzip, chunked\r\n",
         ),
         Reason::TokenTwice => lines(Stage::new().usher(""), &bearer("x").repeat(2)),
         Reason::TokenMissing => lines(Stage::new().usher(""), ""),

@@ -180,3 +180,65 @@ fn configurations_in_documents_are_good() {
     }
     assert!(complete >= 2, "{complete}");
 }
+
+/// The configuration inside a Kubernetes manifest, its secret in a folder of the test's.
+#[test]
+fn the_configuration_in_the_manifest_is_good() {
+    let manifest = page("examples/kubernetes/sidecar.yaml");
+    let (_, block) = manifest.split_once("  usher.yaml: |\n").unwrap();
+    let block: Vec<_> = block
+        .lines()
+        .map_while(|line| line.strip_prefix("    "))
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let secret = "kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To6Qz3Wx0C";
+    fs::write(folder.path().join("jwt"), secret).unwrap();
+    let text = block.join("\n").replace("/run/secrets/usher/", "");
+    let file = folder.path().join("usher.yaml");
+    fs::write(&file, &text).unwrap();
+    let config = usher::config::load(&file).unwrap().config;
+    // The probes and the app's probe go where these are.
+    assert_eq!(config.listeners.len(), 1);
+    assert!(manifest.contains("containerPort: 8080") && text.contains("listen: 0.0.0.0:8080"));
+    assert!(config.admin.is_some() && !text.contains("admin:"));
+    let health = config
+        .routes
+        .iter()
+        .find(|route| route.paths == ["/health"]);
+    assert_eq!(health.unwrap().access, usher::config::Access::Public);
+}
+
+#[test]
+fn every_room_is_on_the_plan() {
+    let plan = page("ARCHITECTURE.md");
+    let (_, tree) = plan.split_once("\n## The tree\n").unwrap();
+    let tree = tree.split("\n## ").next().unwrap();
+    for entry in fs::read_dir(root().join("src")).unwrap() {
+        let path = entry.unwrap().path();
+        // `route.rs` stands for `route/` too.
+        if path.is_dir() && path.with_extension("rs").exists() {
+            continue;
+        }
+        let slash = if path.is_dir() { "/" } else { "" };
+        let name = format!("{}{slash}", path.file_name().unwrap().to_str().unwrap());
+        let known = tree.lines().any(|line| line.trim().starts_with(&name));
+        assert!(known, "ARCHITECTURE.md does not know src/{name}");
+    }
+}
+
+#[test]
+fn the_plan_has_the_layers_of_the_map() {
+    let (plan, map) = (page("ARCHITECTURE.md"), page("src/lib.rs"));
+    let rows: Vec<_> = map
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .map(|row| format!("| {}", row.replace("[`", "`").replace("`]", "`")))
+        .collect();
+    assert!(rows.len() >= 7, "{rows:?}");
+    for row in rows {
+        assert!(
+            plan.lines().any(|line| line == row),
+            "ARCHITECTURE.md lacks: {row}"
+        );
+    }
+}

@@ -31,7 +31,7 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// Beside the table: what puts everything together.
+/// Beside the table: it puts everything together.
 const ROOT: [&str; 4] = ["assemble", "lib", "main", "run"];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

@@ -132,9 +132,8 @@ impl Forwarding {
                 fields.set_pieces(&X_FORWARDED_FOR, &[&value]);
             }
         }
-        // Written also where a trusted proxy has said it: `Connection` may have taken it away.
-        let own = HeaderValue::from_static(peer.scheme.as_str());
         let said = earlier.and_then(|earlier| earlier.proto.as_ref());
+        let own = HeaderValue::from_static(peer.scheme.as_str());
         fields.set(&X_FORWARDED_PROTO, said.unwrap_or(&own));
         let said = earlier.and_then(|earlier| earlier.host.as_ref());
         fields.set(&X_FORWARDED_HOST, said.unwrap_or(host));

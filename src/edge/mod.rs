@@ -90,8 +90,8 @@ impl Edge {
             scheme,
         };
         if survey.special {
-            check_expectation(&parts.headers)?;
             check_coding(&parts.headers)?;
+            check_expectation(&parts.headers)?;
             self.check_loop(&parts.headers)?;
             arrival.upgrade = wanted_upgrade(parts);
             arrival.trailers = headers::lists(&parts.headers, &header::TE, "trailers");
