@@ -72,13 +72,15 @@ pub struct Require {
     pub claims: Vec<(Slot, Vec<serde_json::Value>)>,
 }
 
-/// All routes, in order, with an index by first segment so that a thousand cost like one.
+/// All routes, in order, with an index by what their paths start with, so that a thousand
+/// cost like one.
 #[derive(Debug)]
 pub struct Routes {
     routes: Vec<Route>,
-    by_segment: HashMap<String, Vec<usize>>,
-    /// Routes with a pattern that starts with a wildcard; candidates for every path.
-    anywhere: Vec<usize>,
+    /// Routes by the literal start of their patterns, in order.
+    by_prefix: HashMap<String, Vec<usize>>,
+    /// The most segments that such a start has.
+    deepest: usize,
 }
 
 impl Routes {
@@ -116,27 +118,20 @@ impl Routes {
     }
 
     fn index(routes: Vec<Route>) -> Self {
-        let mut by_segment: HashMap<String, Vec<usize>> = HashMap::new();
-        let mut anywhere = Vec::new();
+        let mut by_prefix: HashMap<String, Vec<usize>> = HashMap::new();
         for route in &routes {
-            let firsts: Option<Vec<_>> =
-                route.patterns.iter().map(Pattern::first_literal).collect();
-            match firsts {
-                None => anywhere.push(route.index),
-                Some(firsts) => {
-                    for first in firsts {
-                        let places = by_segment.entry(first.to_owned()).or_default();
-                        if places.last() != Some(&route.index) {
-                            places.push(route.index);
-                        }
-                    }
+            for prefix in route.patterns.iter().map(Pattern::prefix) {
+                let places = by_prefix.entry(prefix).or_default();
+                if places.last() != Some(&route.index) {
+                    places.push(route.index);
                 }
             }
         }
+        let depth = |prefix: &String| prefix.matches('/').count();
         Self {
             routes,
-            by_segment,
-            anywhere,
+            deepest: by_prefix.keys().map(depth).max().unwrap_or(0),
+            by_prefix,
         }
     }
 
@@ -150,10 +145,17 @@ impl Routes {
     /// # Errors
     /// `BadPath` when that route does not let an opaque path through.
     pub fn find(&self, head: &RequestHead<'_>) -> Result<&Route, Denial> {
-        let route = self
-            .candidates(&head.path)
-            .map(|index| &self.routes[index])
-            .find(|route| route.matches(head));
+        let mut first: Option<usize> = None;
+        for prefix in prefixes(&head.path).take(self.deepest + 1) {
+            let candidates = self.by_prefix.get(prefix).map_or(&[][..], Vec::as_slice);
+            let earlier = |index: &&usize| first.is_none_or(|first| **index < first);
+            let mut candidates = candidates.iter().take_while(earlier);
+            let found = candidates
+                .find(|index| self.routes[**index].matches(head))
+                .copied();
+            first = found.or(first);
+        }
+        let route = first.map(|index| &self.routes[index]);
         // The last route matches everything; without it nothing may pass.
         let route = route.ok_or(Denial::new(Reason::Internal, "no route matches"))?;
         if head.opaque && !route.opaque {
@@ -163,21 +165,6 @@ impl Routes {
             ));
         }
         Ok(route)
-    }
-
-    /// Indices of the routes that can match, in order: two sorted lists merged.
-    fn candidates(&self, path: &str) -> impl Iterator<Item = usize> + '_ {
-        let named: &[usize] = self
-            .by_segment
-            .get(first_segment(path))
-            .map_or(&[], Vec::as_slice);
-        let mut named = named.iter().copied().peekable();
-        let mut anywhere = self.anywhere.iter().copied().peekable();
-        std::iter::from_fn(move || match (named.peek(), anywhere.peek()) {
-            (Some(one), Some(other)) if one < other => named.next(),
-            (Some(_), None) => named.next(),
-            _ => anywhere.next(),
-        })
     }
 }
 
@@ -194,7 +181,7 @@ impl Route {
             opaque: false,
             methods: Vec::new(),
             hosts: Vec::new(),
-            patterns: vec![Pattern::new(path)],
+            patterns: vec![Pattern::exact(path)],
         }
     }
 
@@ -292,9 +279,10 @@ impl Require {
     }
 }
 
-fn first_segment(path: &str) -> &str {
-    let rest = path.strip_prefix('/').unwrap_or(path);
-    rest.split('/').next().unwrap_or_default()
+/// The starts of a path that end where a segment ends: nothing, `/a`, `/a/b`.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    let ends = path.match_indices('/').map(|(place, _)| place);
+    ends.chain([path.len()]).map(|end| &path[..end])
 }
 
 /// `*.example.com` stands for any name below, not for `example.com` itself.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -139,6 +138,7 @@ impl Bound {
         now: impl Future<Output = ()>,
     ) -> Result<Ended, StartError> {
         let drain = Drain::new();
+        let telemetry = self.parts.sidecar.telemetry.clone();
         let workers =
             Arc::new(Workers::start(self.workers(), &self.settings).map_err(StartError::Threads)?);
         let mut background = JoinSet::new();
@@ -170,10 +170,12 @@ impl Bound {
             accepting,
             drain,
         );
-        tokio::select! {
-            ended = ending => Ok(ended),
-            () = now => Ok(Ended::Cut),
-        }
+        let ended = tokio::select! {
+            ended = ending => ended,
+            () = now => Ended::Cut,
+        };
+        telemetry.finish().await;
+        Ok(ended)
     }
 
     fn workers(&self) -> Vec<Worker> {
@@ -198,11 +200,7 @@ async fn end(
     accepting.shutdown().await;
     tracing::info!("ending: no new connections");
     match tokio::time::timeout(shutdown.deadline, drain.finish()).await {
-        Ok(()) => {
-            // Answers are sent; give the writer of access lines a moment for the last of them.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            Ended::Drained
-        }
+        Ok(()) => Ended::Drained,
         Err(_) => Ended::Cut,
     }
 }

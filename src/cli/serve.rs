@@ -60,7 +60,7 @@ pub(super) fn serve(settings: Config, tell: impl FnOnce(&Bound)) -> ExitCode {
         match bound.run(reached(first), reached(second)).await {
             Ok(Ended::Drained) => ExitCode::SUCCESS,
             Ok(Ended::Cut) => {
-                tracing::warn!("ended with requests under way");
+                tracing::warn!("ended at once: what was still under way is cut off");
                 ExitCode::SUCCESS
             }
             Err(error) => fail(error),

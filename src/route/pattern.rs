@@ -8,7 +8,18 @@
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
     segments: Vec<Segment>,
-    rest: bool,
+    end: End,
+}
+
+/// What may follow the segments.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// Nothing.
+    Nothing,
+    /// Nothing, or one slash.
+    Slash,
+    /// Anything below, or nothing.
+    Rest,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -30,18 +41,32 @@ impl Pattern {
         }
         Self {
             segments: segments.into_iter().map(Segment::new).collect(),
-            rest,
+            end: if rest { End::Rest } else { End::Slash },
         }
     }
 
-    /// The first segment when every match starts with it; `None` when any may come.
-    pub(super) fn first_literal(&self) -> Option<&str> {
-        match self.segments.first() {
-            Some(Segment::Literal(text)) => Some(text),
-            Some(Segment::Glob(_)) => None,
-            None if self.rest => None,
-            None => Some(""),
+    /// One path and no other, as our own endpoints have it.
+    pub(super) fn exact(path: &str) -> Self {
+        let segments = path.trim_start_matches('/').split('/');
+        Self {
+            segments: segments
+                .map(|text| Segment::Literal(text.to_owned()))
+                .collect(),
+            end: End::Nothing,
         }
+    }
+
+    /// What every match starts with: the literal segments up to the first wildcard.
+    pub(super) fn prefix(&self) -> String {
+        let mut prefix = String::new();
+        for segment in &self.segments {
+            let Segment::Literal(text) = segment else {
+                break;
+            };
+            prefix.push('/');
+            prefix.push_str(text);
+        }
+        prefix
     }
 
     /// Whether a canonical path matches.
@@ -53,7 +78,11 @@ impl Pattern {
                 _ => return false,
             }
         }
-        self.rest || matches!((given.next(), given.next()), (None | Some(""), None))
+        match self.end {
+            End::Nothing => given.next().is_none(),
+            End::Slash => matches!((given.next(), given.next()), (None | Some(""), None)),
+            End::Rest => true,
+        }
     }
 }
 
@@ -137,10 +166,24 @@ mod tests {
     }
 
     #[test]
-    fn first_segments_are_known_where_they_can_be() {
-        assert_eq!(Pattern::new("/a/**").first_literal(), Some("a"));
-        assert_eq!(Pattern::new("/").first_literal(), Some(""));
-        assert_eq!(Pattern::new("/**").first_literal(), None);
-        assert_eq!(Pattern::new("/*/b").first_literal(), None);
+    fn an_exact_path_is_one_path() {
+        let exact = Pattern::exact("/api/auth/verify");
+        assert!(exact.matches("/api/auth/verify"));
+        for other in ["/api/auth/verify/", "/api/auth", "/api/auth/verify/x", "/"] {
+            assert!(!exact.matches(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn prefixes_end_at_the_first_wildcard() {
+        for (pattern, prefix) in [
+            ("/a/b/**", "/a/b"),
+            ("/", ""),
+            ("/**", ""),
+            ("/*/b", ""),
+            ("/a/x*/b", "/a"),
+        ] {
+            assert_eq!(Pattern::new(pattern).prefix(), prefix, "{pattern}");
+        }
     }
 }

@@ -4,16 +4,21 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
+use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
 use crate::config::LogFormat;
 
-/// Lines that may wait for the writer; beyond, they are dropped and counted.
-const WAITING_LINES: usize = 8192;
+/// Bytes that may wait for the writer; lines beyond are dropped and counted.
+const WAITING: usize = 4 * 1024 * 1024;
+
+/// How long the writer lets lines gather: waking it for each would cost more than the line.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Where access lines go.
 pub enum Sink {
@@ -32,9 +37,24 @@ impl std::fmt::Debug for Sink {
 /// The way to the writer's thread.
 #[derive(Debug)]
 pub(super) struct Access {
-    lines: SyncSender<String>,
+    waiting: Arc<Waiting>,
     format: LogFormat,
     lost: Counter,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// Lines on their way to the writer.
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Mutex<Lines>,
+    some: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    text: Vec<u8>,
+    /// Nobody will add any more.
+    over: bool,
 }
 
 /// One request, as the access log tells it. The fields' names and order are an interface.
@@ -71,22 +91,37 @@ pub(super) struct Line<'a> {
 
 impl Access {
     pub(super) fn start(format: LogFormat, sink: Sink, lost: Counter) -> Self {
-        let (lines, waiting) = mpsc::sync_channel(WAITING_LINES);
+        let waiting = Arc::new(Waiting::default());
         let writer: Box<dyn Write + Send> = match sink {
             Sink::Stdout => Box::new(std::io::stdout()),
             Sink::Writer(writer) => writer,
         };
         let started = std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(&waiting, writer));
-        if let Err(error) = started {
+            .spawn({
+                let waiting = waiting.clone();
+                move || waiting.write_all(writer)
+            });
+        if let Err(error) = &started {
             tracing::error!(%error, "no access log: its thread cannot be started");
         }
         Self {
-            lines,
+            waiting,
             format,
             lost,
+            writer: started.ok(),
         }
+    }
+
+    /// Tells the writer that no more lines will come.
+    pub(super) fn close(&self) {
+        self.waiting.lines.lock().over = true;
+        self.waiting.some.notify_one();
+    }
+
+    /// Whether everything is written after [`Self::close`].
+    pub(super) fn is_written(&self) -> bool {
+        self.writer.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     pub(super) fn write(&self, line: &Line<'_>) {
@@ -94,8 +129,56 @@ impl Access {
             LogFormat::Json => escaped(serde_json::to_string(line).unwrap_or_default()),
             LogFormat::Text => line.text(),
         };
-        if self.lines.try_send(text).is_err() {
+        if !self.waiting.add(&text) {
             self.lost.inc();
+        }
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Waiting {
+    /// Adds a line; wakes the writer only for the first of many. False when there is no room.
+    fn add(&self, line: &str) -> bool {
+        let mut lines = self.lines.lock();
+        if lines.text.len() + line.len() >= WAITING {
+            return false;
+        }
+        let first = lines.text.is_empty();
+        lines.text.extend_from_slice(line.as_bytes());
+        lines.text.push(b'\n');
+        if first {
+            self.some.notify_one();
+        }
+        true
+    }
+
+    /// Writes what gathers, until nobody adds any more and all is written.
+    fn write_all(&self, mut writer: Box<dyn Write + Send>) {
+        let mut text = Vec::new();
+        loop {
+            let mut lines = self.lines.lock();
+            while lines.text.is_empty() && !lines.over {
+                self.some.wait(&mut lines);
+            }
+            if !lines.over {
+                drop(lines);
+                std::thread::sleep(GATHER);
+                lines = self.lines.lock();
+            }
+            std::mem::swap(&mut lines.text, &mut text);
+            let over = lines.over;
+            drop(lines);
+            // Nobody reads our output any more: there is nobody to tell.
+            let _ = writer.write_all(&text).and_then(|()| writer.flush());
+            text.clear();
+            if over {
+                return;
+            }
         }
     }
 }
@@ -125,23 +208,6 @@ impl Line<'_> {
     }
 }
 
-/// Writes what waits, in as few system calls as there are pauses. Ends with the last sender.
-fn write_lines(waiting: &Receiver<String>, mut writer: Box<dyn Write + Send>) {
-    let mut buffer = Vec::new();
-    while let Ok(first) = waiting.recv() {
-        buffer.clear();
-        push(&mut buffer, &first);
-        while let Ok(next) = waiting.try_recv() {
-            push(&mut buffer, &next);
-            if buffer.len() > 64 * 1024 {
-                break;
-            }
-        }
-        // Nobody reads our output any more: there is nobody to tell.
-        let _ = writer.write_all(&buffer).and_then(|()| writer.flush());
-    }
-}
-
 /// Escapes what JSON allows within a string and a terminal or a reader of lines may obey:
 /// control characters beyond ASCII, line separators, changes of direction.
 fn escaped(json: String) -> String {
@@ -163,11 +229,6 @@ fn escaped(json: String) -> String {
         }
     }
     text
-}
-
-fn push(buffer: &mut Vec<u8>, line: &str) {
-    buffer.extend_from_slice(line.as_bytes());
-    buffer.push(b'\n');
 }
 
 /// RFC 3339, whatever the clock shows: a time that it cannot write is the nearest it can.

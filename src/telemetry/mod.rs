@@ -6,6 +6,7 @@ mod metrics;
 mod record;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -53,6 +54,23 @@ impl Telemetry {
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Waits until every access line is written, but not for a reader who does not read.
+    pub async fn finish(&self) {
+        const LONGEST: Duration = Duration::from_secs(1);
+        let Some(access) = &self.access else {
+            return;
+        };
+        access.close();
+        let written = async {
+            while !access.is_written() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        if tokio::time::timeout(LONGEST, written).await.is_err() {
+            tracing::warn!("the last access lines are lost: nobody reads them");
+        }
     }
 
     /// Everything counted, in the OpenMetrics text format.
