@@ -11,3 +11,4 @@ mod common;
 mod config;
 mod proxying;
 mod users;
+mod verify_user;

@@ -5,7 +5,9 @@ pub mod app;
 pub mod authority;
 pub mod client;
 pub mod cut;
+pub mod exness;
 pub mod issuer;
+pub mod peers;
 pub mod postgres;
 pub mod process;
 pub mod redis;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 pub use app::App;
 pub use client::{Client, Reply};
 pub use issuer::Issuer;
+pub use peers::Peers;
 pub use usher::Usher;
 
 /// Waits until `check` gives something, looking often; fails after ten seconds.

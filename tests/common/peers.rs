@@ -1,0 +1,136 @@
+//! Redis, PostgreSQL and an engine beside usher, for tests that speak over the wire.
+//!
+//! They live on a runtime of their own, so that a test may block on a socket while the engine
+//! does its work.
+
+use std::sync::Mutex;
+
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::users::engine::{Engine, Habits};
+use crate::users::house::House;
+
+pub struct Peers {
+    pub house: House,
+    engine: Mutex<Option<Engine>>,
+    runtime: Runtime,
+}
+
+impl Peers {
+    /// Redis and PostgreSQL alone: whoever is asked for stays away.
+    pub fn start() -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        Self {
+            house: runtime.block_on(House::start()),
+            engine: Mutex::new(None),
+            runtime,
+        }
+    }
+
+    /// With an engine that does what it should.
+    pub fn with_engine() -> Self {
+        let peers = Self::start();
+        peers.start_engine(Habits::default());
+        peers
+    }
+
+    pub fn start_engine(&self, habits: Habits) {
+        let engine = Engine::start(&self.house.redis, &self.house.postgres, habits);
+        *self.engine.lock().unwrap() = Some(self.wait(engine));
+    }
+
+    pub fn stop_engine(&self) {
+        self.engine.lock().unwrap().take();
+    }
+
+    /// Runs something to its end.
+    pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Starts Redis again, with nothing in it.
+    pub fn restart_redis(&mut self) {
+        self.runtime.block_on(self.house.redis.restart());
+    }
+
+    pub fn restart_postgres(&mut self) {
+        self.runtime.block_on(self.house.postgres.restart());
+    }
+
+    /// `users`, as the contract's clients know it; `more` are further members, each a line
+    /// indented by two.
+    pub fn users(&self, more: &str) -> String {
+        format!(
+            "users:\n  directory: \"{}\"\n  preset: exness\n  provisioner: \"{}\"\n{more}",
+            self.house.postgres.url(),
+            self.house.redis.url()
+        )
+    }
+
+    /// The same, with both endpoints.
+    pub fn yaml(&self, more: &str) -> String {
+        format!(
+            "{}endpoints:\n  verify_user: /api/v1/auth/verify-user\n  ensure_user: /api/v1/auth/ensure-user\n",
+            self.users(more)
+        )
+    }
+
+    pub fn insert(&self, id: &str, email: &str) {
+        self.wait(self.house.postgres.insert(id, email));
+    }
+
+    /// The e-mail in the row with this id.
+    pub fn email_of(&self, id: &str) -> Option<String> {
+        self.wait(async {
+            let client = self.house.postgres.connect().await;
+            let sql = r#"SELECT "email" FROM "User" WHERE "userID" = $1"#;
+            let row = client.query_opt(sql, &[&id]).await.unwrap();
+            row.map(|row| row.get(0))
+        })
+    }
+
+    pub fn rows(&self) -> i64 {
+        self.wait(self.house.postgres.count())
+    }
+
+    /// The fields of every entry on the request stream: names and values in turn.
+    pub fn entries(&self) -> Vec<Vec<String>> {
+        let words = ["XRANGE", "stream:exness", "-", "+"];
+        let entries: Vec<(String, Vec<String>)> = self.wait(self.house.redis.run(&words));
+        entries.into_iter().map(|(_, fields)| fields).collect()
+    }
+
+    /// Every request to the engine; each must be one field called `message`.
+    #[track_caller]
+    pub fn requests(&self) -> Vec<Value> {
+        let read = |fields: Vec<String>| {
+            assert_eq!(fields.len(), 2, "one field: {fields:?}");
+            assert_eq!(fields[0], "message");
+            serde_json::from_str(&fields[1]).unwrap()
+        };
+        self.entries().into_iter().map(read).collect()
+    }
+
+    /// How many requests to the engine there are for a user.
+    pub fn asked_for(&self, id: &str) -> usize {
+        let requests = self.requests();
+        requests.iter().filter(|one| one["userId"] == id).count()
+    }
+
+    pub fn replies(&self) -> u64 {
+        self.wait(self.house.redis.run(&["XLEN", "stream:exnessReceive"]))
+    }
+
+    /// How often Redis was asked anything that usher asks.
+    pub fn redis_calls(&self) -> u64 {
+        ["evalsha", "eval", "xinfo|stream", "xread", "xadd", "ping"]
+            .iter()
+            .map(|command| self.wait(self.house.redis.calls(command)))
+            .sum()
+    }
+}
