@@ -9,6 +9,8 @@
 
 mod common;
 mod config;
+mod ensure_user;
+mod first_sight;
 mod proxying;
 mod users;
 mod verify_user;

@@ -24,12 +24,16 @@ pub fn issuer() -> String {
 /// usher in front of `app` with these peers, `members` of `users` (indented by two) and `more`
 /// lines of configuration.
 pub fn usher(app: &App, peers: &Peers, members: &str, more: &str) -> Usher {
-    Usher::configured(&format!(
-        "upstream: http://{}\nissuers: [{}]\n{}{more}",
-        app.address,
-        issuer(),
-        peers.yaml(members)
-    ))
+    Usher::configured(&yaml(app, &peers.users(members), more))
+}
+
+/// A configuration with both endpoints.
+pub fn yaml(app: &App, users: &str, more: &str) -> String {
+    let (app, issuer) = (app.address, issuer());
+    format!(
+        "upstream: http://{app}\nissuers: [{issuer}]\n{users}\
+         endpoints: {{ verify_user: {VERIFY}, ensure_user: {ENSURE} }}\n{more}"
+    )
 }
 
 /// A token with exactly these claims.

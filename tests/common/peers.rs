@@ -44,8 +44,13 @@ impl Peers {
         *self.engine.lock().unwrap() = Some(self.wait(engine));
     }
 
+    /// Ends the engine; when this returns, nothing that comes is read by it.
     pub fn stop_engine(&self) {
         self.engine.lock().unwrap().take();
+        super::eventually("the engine has hung up", || {
+            let clients: String = self.wait(self.house.redis.run(&["CLIENT", "LIST"]));
+            (!clients.contains("cmd=xreadgroup")).then_some(())
+        });
     }
 
     /// Runs something to its end.
@@ -65,18 +70,14 @@ impl Peers {
     /// `users`, as the contract's clients know it; `more` are further members, each a line
     /// indented by two.
     pub fn users(&self, more: &str) -> String {
-        format!(
-            "users:\n  directory: \"{}\"\n  preset: exness\n  provisioner: \"{}\"\n{more}",
-            self.house.postgres.url(),
-            self.house.redis.url()
-        )
+        self.users_through(&self.house.redis.url(), more)
     }
 
-    /// The same, with both endpoints.
-    pub fn yaml(&self, more: &str) -> String {
+    /// The same with another way to Redis.
+    pub fn users_through(&self, redis: &str, more: &str) -> String {
+        let postgres = self.house.postgres.url();
         format!(
-            "{}endpoints:\n  verify_user: /api/v1/auth/verify-user\n  ensure_user: /api/v1/auth/ensure-user\n",
-            self.users(more)
+            "users:\n  directory: \"{postgres}\"\n  preset: exness\n  provisioner: \"{redis}\"\n{more}"
         )
     }
 
@@ -120,10 +121,6 @@ impl Peers {
     pub fn asked_for(&self, id: &str) -> usize {
         let requests = self.requests();
         requests.iter().filter(|one| one["userId"] == id).count()
-    }
-
-    pub fn replies(&self) -> u64 {
-        self.wait(self.house.redis.run(&["XLEN", "stream:exnessReceive"]))
     }
 
     /// How often Redis was asked anything that usher asks.
