@@ -11,6 +11,7 @@ mod common;
 mod config;
 mod ensure_user;
 mod first_sight;
+mod first_sight_processes;
 mod proxying;
 mod users;
 mod verify_user;

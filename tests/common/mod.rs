@@ -11,6 +11,7 @@ pub mod peers;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod served;
 pub mod usher;
 
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ pub use app::App;
 pub use client::{Client, Reply};
 pub use issuer::Issuer;
 pub use peers::Peers;
+pub use served::Served;
 pub use usher::Usher;
 
 /// Waits until `check` gives something, looking often; fails after ten seconds.

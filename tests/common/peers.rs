@@ -39,9 +39,13 @@ impl Peers {
         peers
     }
 
-    pub fn start_engine(&self, habits: Habits) {
+    /// Starts an engine; what comes back tells whether it has written the row of an id.
+    pub fn start_engine(&self, habits: Habits) -> impl Fn(&str) -> bool + Send + Sync + use<> {
         let engine = Engine::start(&self.house.redis, &self.house.postgres, habits);
-        *self.engine.lock().unwrap() = Some(self.wait(engine));
+        let engine = self.wait(engine);
+        let witness = engine.witness();
+        *self.engine.lock().unwrap() = Some(engine);
+        witness
     }
 
     /// Ends the engine; when this returns, nothing that comes is read by it.
