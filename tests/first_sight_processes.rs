@@ -82,11 +82,11 @@ fn eight_processes_create_each_user_once() {
     const WAVE: usize = 5;
     const EACH: usize = 8 * 50;
     let peers = Peers::start();
-    let written = peers.start_engine(Habits {
+    peers.start_engine(Habits {
         row_after: Duration::from_millis(100),
         ..Habits::default()
     });
-    let (app, early) = strict_app(written);
+    let (app, early) = strict_app(peers.witness());
     // Two thousand connections at once are more than the app's backlog holds.
     let patient = "timeouts: { connect: 10s }\n";
     let served = Served::all(&exness::yaml(&app, &peers.users(""), patient), 8);
@@ -273,8 +273,8 @@ fn recovers(load: &Load, served: &Served, what: &str) -> Duration {
 #[test]
 fn outages_under_load_refuse_nobody_known_and_let_nobody_unknown_in() {
     let mut peers = Peers::start();
-    let written = peers.start_engine(Habits::default());
-    let (app, early) = strict_app(written);
+    peers.start_engine(Habits::default());
+    let (app, early) = strict_app(peers.witness());
     let members = format!("  wait: {}ms\n", WAIT.as_millis());
     let served = Served::all(&exness::yaml(&app, &peers.users(&members), ""), 3);
     let load = Load::new();

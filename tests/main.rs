@@ -7,8 +7,10 @@
     reason = "a test that fails may panic"
 )]
 
+mod check_connect;
 mod common;
 mod config;
+mod dev_flow;
 mod ensure_user;
 mod first_sight;
 mod first_sight_processes;

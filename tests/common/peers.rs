@@ -39,13 +39,15 @@ impl Peers {
         peers
     }
 
-    /// Starts an engine; what comes back tells whether it has written the row of an id.
-    pub fn start_engine(&self, habits: Habits) -> impl Fn(&str) -> bool + Send + Sync + use<> {
+    pub fn start_engine(&self, habits: Habits) {
         let engine = Engine::start(&self.house.redis, &self.house.postgres, habits);
-        let engine = self.wait(engine);
-        let witness = engine.witness();
-        *self.engine.lock().unwrap() = Some(engine);
-        witness
+        *self.engine.lock().unwrap() = Some(self.wait(engine));
+    }
+
+    /// Somebody who tells whether the engine has written the row of an id.
+    pub fn witness(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
+        let engine = self.engine.lock().unwrap();
+        engine.as_ref().expect("an engine runs").witness()
     }
 
     /// Ends the engine; when this returns, nothing that comes is read by it.

@@ -18,12 +18,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Starts on free ports, and waits until it is ready.
-    pub fn start(yaml: &str) -> Self {
-        Self::all(yaml, 1).pop().expect("one")
-    }
-
-    /// Several of the same, started at once.
+    /// Several of the same, on free ports; waits until they are ready.
     pub fn all(yaml: &str, count: usize) -> Vec<Self> {
         let processes: Vec<_> = (0..count).map(|_| spawn(yaml)).collect();
         let served = processes.into_iter().map(|(process, folder)| {
