@@ -312,6 +312,25 @@ fn a_body_is_ignored() {
         // All on one connection: no body is taken for the next request.
         is(&client.reply().expect("answered"), 200, EXISTS);
     }
+    // One that nobody would want to read costs its sender the connection, not the answer.
+    for length in [1 << 20, 16 << 20] {
+        let mut client = usher.connect();
+        client.send(format!(
+            "POST {VERIFY} HTTP/1.1\r\nHost: app.test\r\n{line}Content-Length: {length}\r\n\r\n"
+        ));
+        is(
+            &client.reply().expect("answered before the body"),
+            200,
+            EXISTS,
+        );
+        client.send(vec![b'x'; length]);
+    }
+    let mut client = usher.connect();
+    client.send(format!(
+        "POST {VERIFY} HTTP/1.1\r\nHost: app.test\r\n{line}Content-Length: 65536\r\n\r\n{}",
+        "x".repeat(65536)
+    ));
+    is(&client.reply().expect("answered"), 200, EXISTS);
     // No framing at all is no body.
     let request = format!("POST {VERIFY} HTTP/1.1\r\nHost: app.test\r\n{line}\r\n");
     is(&usher.raw(request), 200, EXISTS);
