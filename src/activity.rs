@@ -11,6 +11,8 @@ pub const HEAD: u8 = 0;
 pub const BUSY: u8 = 1;
 /// Nothing is asked.
 pub const IDLE: u8 = 2;
+/// Another protocol than HTTP is spoken.
+pub const TUNNEL: u8 = 3;
 
 /// What a connection is doing, and since when, in ticks of the watchman's clock.
 #[derive(Debug)]
@@ -55,6 +57,11 @@ impl Activity {
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.enter(BUSY);
         Busy(self.clone())
+    }
+
+    /// From now on the connection is a tunnel, or closed.
+    pub fn become_tunnel(&self) {
+        self.enter(TUNNEL);
     }
 
     fn enter(&self, phase: u8) {

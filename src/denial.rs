@@ -17,6 +17,8 @@ pub struct Denial {
     pub detail: Cow<'static, str>,
     /// Seconds after which trying again makes sense; sent as `Retry-After`.
     pub retry_after: Option<u32>,
+    /// The fingerprint of the token that was refused, for the log.
+    pub token: Option<Box<str>>,
 }
 
 impl Denial {
@@ -26,6 +28,7 @@ impl Denial {
             reason,
             detail: Cow::Borrowed(detail),
             retry_after: reason.retry_after(),
+            token: None,
         }
     }
 
@@ -35,6 +38,7 @@ impl Denial {
             reason,
             detail: Cow::Owned(detail.into()),
             retry_after: reason.retry_after(),
+            token: None,
         }
     }
 
@@ -42,6 +46,13 @@ impl Denial {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The same denial with the fingerprint of the token that it is about.
+    #[must_use]
+    pub fn of_token(mut self, fingerprint: impl fmt::Display) -> Self {
+        self.token = Some(fingerprint.to_string().into());
         self
     }
 
@@ -139,7 +150,7 @@ reasons! {
     BadPath = "bad_path", Client, BAD_REQUEST, None;
     /// `Host` is missing, repeated, malformed, or differs from the target's authority.
     BadHost = "bad_host", Client, BAD_REQUEST, None;
-    /// The message framing (Content-Length, Transfer-Encoding) is ambiguous.
+    /// The body's framing is one that could be read in two ways.
     BadFraming = "bad_framing", Client, BAD_REQUEST, None;
     /// One token source was sent twice.
     TokenTwice = "token_twice", Client, BAD_REQUEST, InvalidRequest;
@@ -187,14 +198,10 @@ reasons! {
     UserRefused = "user_refused", Client, FORBIDDEN, None;
     /// The caller asked for their user too often.
     RateLimited = "rate_limited", Client, TOO_MANY_REQUESTS, None;
-    /// The path belongs to no endpoint.
-    NotFound = "not_found", Client, NOT_FOUND, None;
     /// The method is not served here.
     MethodRefused = "method_refused", Client, METHOD_NOT_ALLOWED, None;
     /// The request body did not arrive in time.
     RequestTimeout = "request_timeout", Client, REQUEST_TIMEOUT, None;
-    /// The request body is larger than this endpoint reads.
-    BodyTooLarge = "body_too_large", Client, PAYLOAD_TOO_LARGE, None;
     /// The request target is longer than `limits.target_bytes`.
     TargetTooLong = "target_too_long", Client, URI_TOO_LONG, None;
     /// `Expect` asks for something other than `100-continue`.
@@ -215,8 +222,6 @@ reasons! {
     Overloaded = "overloaded", Ours, SERVICE_UNAVAILABLE, None;
     /// Something in usher went wrong.
     Internal = "internal", Ours, INTERNAL_SERVER_ERROR, None;
-    /// The HTTP version is not served.
-    VersionRefused = "version_refused", Ours, HTTP_VERSION_NOT_SUPPORTED, None;
     /// The request came through this usher before.
     LoopDetected = "loop_detected", Ours, LOOP_DETECTED, None;
     /// The app cannot be reached.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::config::Access;
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
-use crate::identify::{Asked, Identify, Verified};
+use crate::identify::{Asked, Identify, Verified, fingerprint};
 use crate::identity::{CallerClaims, Identity};
 use crate::route::{Cors, Require, Route};
 use crate::users::{Caller, FirstSight, Sight, User, Users};
@@ -89,9 +89,14 @@ impl Gate {
                 )),
             };
         };
-        let verified = self.identify.identify(&bearer.token).await?;
-        allow(&route.require, &verified.identity)?;
-        let (user, pending) = self.know(&verified.identity, route.first_sight).await?;
+        let verified = match self.identify.identify(&bearer.token).await {
+            Ok(verified) => verified,
+            Err(denial) => return Err(denial.of_token(fingerprint(&bearer.token))),
+        };
+        allow(&route.require, &verified.identity)
+            .map_err(|denial| denial.of_token(verified.fingerprint))?;
+        let known = self.know(&verified.identity, route.first_sight).await;
+        let (user, pending) = known.map_err(|denial| denial.of_token(verified.fingerprint))?;
         Ok(Admission {
             verified: Some(verified),
             user,

@@ -1,8 +1,6 @@
 //! Header names and the pure rules about them: which ones a client may not send, which ones
 //! stop here, and which ones an app reads as the same.
 
-use std::collections::HashMap;
-
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::config::IdentityHeader;
@@ -110,6 +108,10 @@ const HOP_NAMES: &[&str] = &[
     "expect",
     // CGI turns it into HTTP_PROXY (CVE-2016-5385).
     "proxy",
+    // The route was chosen by the method that was sent; `header_exceptions` lets them through.
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
 ];
 
 /// Fields that a `Connection` header cannot take away: the message would change its meaning.
@@ -145,33 +147,32 @@ pub enum Class {
     Hop,
 }
 
-/// The longest name looked at; no name that matters is longer.
-const MAX_FOLDED: usize = 64;
-
 /// Tells what is done with a field, by its name as an app might read it.
 ///
 /// Gateways and frameworks fold names: CGI turns `-` into `_`, PHP also `.`, so that
 /// `X_User.Id` arrives as `X-User-Id`. Every character that is neither letter nor digit
 /// counts as `-` here, and a run of them as one.
+///
+/// Names are in buckets by their first and last character, which spares most fields the folding.
 #[derive(Debug)]
 pub struct Classes {
-    by_name: HashMap<Box<[u8]>, Class>,
-    /// Whether any name starts with this byte; spares most fields the folding.
-    starts: [bool; 256],
+    buckets: Vec<Vec<(Box<[u8]>, Class)>>,
 }
+
+/// Letters, digits, and all the rest as one.
+const CHARACTERS: usize = 26 + 10 + 1;
 
 impl Classes {
     /// The classes for a set of identity headers, less the names that are let through.
     pub fn new(identity: &[IdentityHeader], exceptions: &[HeaderName]) -> Self {
         let mut classes = Self {
-            by_name: HashMap::new(),
-            starts: [false; 256],
+            buckets: vec![Vec::new(); CHARACTERS * CHARACTERS],
         };
         classes.add(HOP_NAMES, Class::Hop);
         classes.add(FORWARDED_NAMES, Class::Forwarded);
         classes.add(PRESET_NAMES, Class::Identity);
         for name in exceptions {
-            classes.by_name.remove(fold(name.as_str()).as_bytes());
+            classes.remove(name.as_str());
         }
         for header in identity {
             classes.add(&[header.name.as_str()], Class::Identity);
@@ -181,68 +182,107 @@ impl Classes {
 
     fn add(&mut self, names: &[&str], class: Class) {
         for name in names {
-            let folded = fold(name);
-            if let Some(first) = folded.as_bytes().first() {
-                self.starts[usize::from(*first)] = true;
-            }
-            self.by_name.insert(folded.as_bytes().into(), class);
+            self.remove(name);
+            self.buckets[bucket(name)].push((fold(name).collect(), class));
         }
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.buckets[bucket(name)].retain(|(known, _)| !is_folded(name, known));
     }
 
     /// The class of a field, or `None` for a field that simply passes.
     pub fn of(&self, name: &HeaderName) -> Option<Class> {
-        let text = name.as_str();
-        let first = *text.as_bytes().first()?;
-        if !self.starts[usize::from(first)] {
-            return None;
+        let name = name.as_str();
+        let mut bucket = self.buckets[bucket(name)].iter();
+        bucket
+            .find(|(known, _)| is_folded(name, known))
+            .map(|(_, class)| *class)
+    }
+}
+
+fn is_folded(name: &str, known: &[u8]) -> bool {
+    fold(name).eq(known.iter().copied())
+}
+
+/// The bucket of a name; folding changes neither its first nor its last character.
+fn bucket(name: &str) -> usize {
+    let index = |byte: Option<&u8>| match byte {
+        Some(letter @ (b'a'..=b'z' | b'A'..=b'Z')) => {
+            usize::from(letter.to_ascii_lowercase() - b'a')
         }
-        self.by_name.get(fold(text).as_bytes()).copied()
-    }
-}
-
-/// A folded name on the stack.
-struct Folded {
-    bytes: [u8; MAX_FOLDED],
-    len: usize,
-}
-
-impl Folded {
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-/// Lower case, runs of anything else than letters and digits as one `-`, cut at the longest
-/// length that matters plus nothing: a longer name becomes empty and matches nothing.
-fn fold(name: &str) -> Folded {
-    let mut folded = Folded {
-        bytes: [0; MAX_FOLDED],
-        len: 0,
+        Some(digit @ b'0'..=b'9') => 26 + usize::from(digit - b'0'),
+        _ => CHARACTERS - 1,
     };
-    let mut separated = false;
-    for byte in name.bytes() {
-        let next = if byte.is_ascii_alphanumeric() {
-            separated = false;
-            byte.to_ascii_lowercase()
-        } else if separated {
-            continue;
-        } else {
-            separated = true;
-            b'-'
-        };
-        if folded.len == MAX_FOLDED {
-            folded.len = 0;
-            break;
-        }
-        folded.bytes[folded.len] = next;
-        folded.len += 1;
-    }
-    folded
+    index(name.as_bytes().first()) * CHARACTERS + index(name.as_bytes().last())
 }
 
-/// Whether two names are one and the same to an app that folds them.
-pub fn same_when_folded(one: &str, other: &str) -> bool {
-    fold(one).as_bytes() == fold(other).as_bytes()
+/// A name in lower case, with runs of anything else than letters and digits as one `-`.
+fn fold(name: &str) -> impl Iterator<Item = u8> + '_ {
+    let mut separated = false;
+    name.bytes().filter_map(move |byte| {
+        let repeated = separated;
+        separated = !byte.is_ascii_alphanumeric();
+        match separated {
+            false => Some(byte.to_ascii_lowercase()),
+            true => (!repeated).then_some(b'-'),
+        }
+    })
+}
+
+/// Where the fields of an outgoing request are written: into a map, or as the bytes of a head.
+#[derive(Debug)]
+pub enum Fields<'a> {
+    /// A map; a field that is set replaces what was there.
+    Map(&'a mut HeaderMap),
+    /// A head; whoever sets a field has made sure that it is not there yet.
+    Head(&'a mut Vec<u8>),
+}
+
+impl Fields<'_> {
+    /// Sets a field.
+    pub fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
+        match self {
+            Self::Map(map) => {
+                map.insert(name.clone(), value.clone());
+            }
+            Self::Head(head) => write_line(head, name, &[value.as_bytes()]),
+        }
+    }
+
+    /// Sets a field to a value in pieces; the pieces hold no line ends.
+    pub fn set_pieces(&mut self, name: &HeaderName, pieces: &[&[u8]]) {
+        match self {
+            Self::Map(map) => {
+                if let Ok(value) =
+                    HeaderValue::from_maybe_shared(bytes::Bytes::from(pieces.concat()))
+                {
+                    map.insert(name.clone(), value);
+                }
+            }
+            Self::Head(head) => write_line(head, name, pieces),
+        }
+    }
+
+    /// Adds a field beside those of the same name.
+    pub fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
+        match self {
+            Self::Map(map) => {
+                map.append(name.clone(), value.clone());
+            }
+            Self::Head(head) => write_line(head, name, &[value.as_bytes()]),
+        }
+    }
+}
+
+/// Writes one line of a head.
+pub fn write_line(head: &mut Vec<u8>, name: &HeaderName, pieces: &[&[u8]]) {
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    for piece in pieces {
+        head.extend_from_slice(piece);
+    }
+    head.extend_from_slice(b"\r\n");
 }
 
 /// The fields that `Connection` nominates to stop here (RFC 9110 §7.6.1).
@@ -276,7 +316,10 @@ pub fn strip_hops_from_answer(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    headers.remove(header::TRANSFER_ENCODING);
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+        // Chunks overrule a length, which must not be passed on (RFC 9112 §6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     headers.remove(header::UPGRADE);
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
@@ -354,6 +397,20 @@ mod tests {
         assert_eq!(class("Remote-Name"), None);
         assert_eq!(class("X.Forwarded.Uri"), Some(Class::Forwarded));
         assert_eq!(class("Keep-Alive"), Some(Class::Hop));
+    }
+
+    #[test]
+    fn the_length_of_a_name_does_not_matter() {
+        let long = format!("Z-{}", "very-long-".repeat(10));
+        let header = IdentityHeader {
+            name: long.parse().unwrap(),
+            value: HeaderSource::Claim("id".into()),
+        };
+        let classes = Classes::new(&[header], &[]);
+        let class = |name: &str| classes.of(&name.parse().unwrap());
+        assert_eq!(class(&long.replace('-', "_")), Some(Class::Identity));
+        assert_eq!(class(&format!("{long}x")), None);
+        assert_eq!(class(&format!("z{}", "-".repeat(90))), None);
     }
 
     #[test]

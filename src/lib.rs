@@ -24,6 +24,7 @@
 
 pub mod activity;
 pub mod admin;
+mod assemble;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -47,4 +48,5 @@ pub mod telemetry;
 pub mod upstream;
 pub mod users;
 
+pub use assemble::{Assembled, assemble};
 pub use run::{Bound, Ended, Options, StartError, bind};

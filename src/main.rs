@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use usher::cli::Cli;
 
-/// The allocator, chosen by measurement (docs/performance.md).
+/// The allocator, chosen by measurement.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -123,7 +123,7 @@ pub fn denial(denial: &Denial) -> Response<Body> {
     explain(denial, response.headers_mut());
     // What was not read of the request is not read any more: its bytes must never be
     // taken for the next request.
-    if denial.reason == Reason::RequestTimeout {
+    if matches!(denial.reason, Reason::RequestTimeout | Reason::BadFraming) {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -167,10 +167,8 @@ fn class(denial: &Denial) -> &'static str {
         (_, Challenge::InsufficientScope) => r#"{"error":"insufficient_scope"}"#,
         (StatusCode::BAD_REQUEST, _) => r#"{"error":"bad_request"}"#,
         (StatusCode::FORBIDDEN, _) => r#"{"error":"forbidden"}"#,
-        (StatusCode::NOT_FOUND, _) => r#"{"error":"not_found"}"#,
         (StatusCode::METHOD_NOT_ALLOWED, _) => r#"{"error":"method_not_allowed"}"#,
         (StatusCode::REQUEST_TIMEOUT, _) => r#"{"error":"request_timeout"}"#,
-        (StatusCode::PAYLOAD_TOO_LARGE, _) => r#"{"error":"body_too_large"}"#,
         (StatusCode::URI_TOO_LONG, _) => r#"{"error":"target_too_long"}"#,
         (StatusCode::EXPECTATION_FAILED, _) => r#"{"error":"expectation_failed"}"#,
         (StatusCode::TOO_MANY_REQUESTS, _) => r#"{"error":"too_many_requests"}"#,
@@ -179,7 +177,6 @@ fn class(denial: &Denial) -> &'static str {
         (StatusCode::SERVICE_UNAVAILABLE, _) => r#"{"error":"temporarily_unavailable"}"#,
         (StatusCode::GATEWAY_TIMEOUT, _) => r#"{"error":"gateway_timeout"}"#,
         (StatusCode::LOOP_DETECTED, _) => r#"{"error":"loop_detected"}"#,
-        (StatusCode::HTTP_VERSION_NOT_SUPPORTED, _) => r#"{"error":"http_version_not_supported"}"#,
         _ => r#"{"error":"internal"}"#,
     }
 }

@@ -155,7 +155,7 @@ impl Routes {
             .map(|index| &self.routes[index])
             .find(|route| route.matches(head));
         // The last route matches everything; without it nothing may pass.
-        let route = route.ok_or(Denial::new(Reason::NotFound, "no route"))?;
+        let route = route.ok_or(Denial::new(Reason::Internal, "no route matches"))?;
         if head.opaque && !route.opaque {
             return Err(Denial::new(
                 Reason::BadPath,

@@ -5,26 +5,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Readiness};
+use crate::assemble::{Assembled, assemble};
 use crate::clock::Clock;
 use crate::config::{Config, Listen, Shutdown};
-use crate::cors::Rules;
 use crate::drain::Drain;
-use crate::edge::Edge;
-use crate::endpoint::Endpoints;
-use crate::gate::Gate;
-use crate::identify::{self, Identify, Refresher};
-use crate::identity::{CallerClaims, Kept};
+use crate::identify;
 use crate::listener::{self, Workers};
-use crate::route::Routes;
-use crate::sidecar::{Sidecar, Worker};
-use crate::telemetry::{Sink, Telemetry};
-use crate::upstream::{self, Pool, Upstream};
-use crate::users::{self, Users};
+use crate::sidecar::Worker;
+use crate::telemetry::Sink;
+use crate::upstream::Pool;
+use crate::users;
 
 /// What a caller of [`bind`] may want otherwise than `usher serve`.
 #[derive(Debug)]
@@ -78,10 +72,7 @@ impl std::error::Error for StartError {}
 pub struct Bound {
     listeners: Vec<TcpListener>,
     admin: Option<Admin>,
-    readiness: Arc<Readiness>,
-    refreshers: Vec<Refresher>,
-    sidecar: Arc<Sidecar>,
-    pools: upstream::Metrics,
+    parts: Assembled,
     settings: Config,
 }
 
@@ -99,104 +90,25 @@ pub enum Ended {
 /// # Errors
 /// [`StartError`]: an address is taken, a key file is unusable.
 pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartError> {
-    let mut registry = Registry::with_prefix("usher");
-    let mut kept = Kept::default();
-    let routes = Routes::new(&settings, &mut kept);
-    let claims = Endpoints::claims(&settings.endpoints, &mut kept);
-    let caller = CallerClaims::new(&mut kept);
-    let (identify, refreshers) = identify(&settings, kept, &options.clock, &mut registry)?;
-    let users = users(&settings, &options.clock, &mut registry).await?;
-    let pools = upstream::Metrics::default();
-    pools.register(&mut registry);
-    let telemetry = Telemetry::new(
-        &settings.log,
-        &routes,
-        registry,
-        options.clock,
-        options.access,
-    );
-    let readiness = Arc::new(Readiness::new(identify.clone(), users.clone()));
-    let sidecar = Arc::new(Sidecar {
-        edge: Arc::new(edge(&settings)),
-        routes,
-        gate: Gate::new(identify.clone(), users.clone(), caller),
-        endpoints: Endpoints::new(claims, &identify, users, caller),
-        cors: Rules::new(&settings),
-        upstream: Upstream::new(&settings, identify),
-        telemetry: telemetry.clone(),
-        in_flight: tokio::sync::Semaphore::new(settings.limits.requests),
-    });
+    let parts = assemble(&settings, options).await?;
     let listeners = settings
         .listeners
         .iter()
         .map(listen)
         .collect::<Result<_, _>>()?;
     let admin = match &settings.admin {
-        Some(address) => Some(Admin::new(listen(address)?, readiness.clone(), telemetry)),
+        Some(address) => {
+            let (readiness, telemetry) = (parts.readiness.clone(), parts.sidecar.telemetry.clone());
+            Some(Admin::new(listen(address)?, readiness, telemetry))
+        }
         None => None,
     };
     Ok(Bound {
         listeners,
         admin,
-        readiness,
-        refreshers,
-        sidecar,
-        pools,
+        parts,
         settings,
     })
-}
-
-fn identify(
-    settings: &Config,
-    kept: Kept,
-    clock: &Clock,
-    registry: &mut Registry,
-) -> Result<(Arc<Identify>, Vec<Refresher>), StartError> {
-    let metrics = identify::Metrics::default();
-    metrics.register(registry);
-    let settings = identify::Settings {
-        issuers: settings.issuers.clone(),
-        tokens: settings.tokens.clone(),
-        headers: settings.headers.clone(),
-        kept,
-        identity_bytes: settings.limits.identity_bytes,
-    };
-    let (identify, refreshers) =
-        Identify::new(settings, clock.clone(), metrics).map_err(StartError::Keys)?;
-    Ok((Arc::new(identify), refreshers))
-}
-
-async fn users(
-    settings: &Config,
-    clock: &Clock,
-    registry: &mut Registry,
-) -> Result<Option<Arc<Users>>, StartError> {
-    let Some(settings) = &settings.users else {
-        return Ok(None);
-    };
-    let metrics = users::metrics::Metrics::default();
-    metrics.register(registry);
-    let users = Users::open(settings.clone(), metrics, clock.clone()).await;
-    users.map(Arc::new).map(Some).map_err(StartError::Users)
-}
-
-fn edge(settings: &Config) -> Edge {
-    Edge::new(
-        &settings.headers,
-        &settings.header_exceptions,
-        settings.trusted_proxies.clone(),
-        &settings.limits,
-        &instance(),
-    )
-}
-
-/// A name for this process among all the proxies in the world, for `Via`.
-fn instance() -> String {
-    let mut bytes = [0; 6];
-    // Without randomness the name is the same everywhere; a chain of two ushers then looks
-    // like a loop, which is refused rather than let through.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    data_encoding::HEXLOWER.encode(&bytes)
 }
 
 fn listen(address: &Listen) -> Result<TcpListener, StartError> {
@@ -230,7 +142,7 @@ impl Bound {
         let workers =
             Arc::new(Workers::start(self.workers(), &self.settings).map_err(StartError::Threads)?);
         let mut background = JoinSet::new();
-        for refresher in self.refreshers {
+        for refresher in self.parts.refreshers {
             background.spawn(refresher.run());
         }
         if let Some(admin) = self.admin {
@@ -252,7 +164,12 @@ impl Bound {
             () = stop => {}
             Some(Ok(Err(error))) = accepting.join_next() => return Err(error),
         }
-        let ending = end(&self.settings.shutdown, &self.readiness, accepting, drain);
+        let ending = end(
+            &self.settings.shutdown,
+            &self.parts.readiness,
+            accepting,
+            drain,
+        );
         tokio::select! {
             ended = ending => Ok(ended),
             () = now => Ok(Ended::Cut),
@@ -261,8 +178,8 @@ impl Bound {
 
     fn workers(&self) -> Vec<Worker> {
         let worker = |_| Worker {
-            sidecar: self.sidecar.clone(),
-            pool: Arc::new(Pool::new(&self.settings, self.pools.clone())),
+            sidecar: self.parts.sidecar.clone(),
+            pool: Arc::new(Pool::new(&self.settings, self.parts.pools.clone())),
         };
         (0..self.settings.workers).map(worker).collect()
     }

@@ -1,5 +1,5 @@
-//! The straight line: what happens to a request, in order. Whoever reads [`Worker::handle`]
-//! and [`Worker::answer`] has read the product.
+//! The straight line: what happens to a request, in order. Whoever reads `Worker::handle`
+//! and `Worker::answer` has read the product.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub struct Sidecar {
     /// Metrics and the access log.
     pub telemetry: Arc<Telemetry>,
     /// Bounds requests under way.
-    pub in_flight: tokio::sync::Semaphore,
+    pub in_flight: Arc<tokio::sync::Semaphore>,
 }
 
 /// One worker's view: what is shared, and its own connections to the app.
@@ -79,7 +79,8 @@ impl Worker {
         grant: &mut Grant,
     ) -> Result<Response<Body>, Denial> {
         let sidecar = &*self.sidecar;
-        let _permit = sidecar.in_flight.try_acquire().map_err(|_| overloaded())?;
+        let place = sidecar.in_flight.clone().try_acquire_owned();
+        record.hold(place.map_err(|_| overloaded())?);
 
         let arrival = sidecar.edge.receive(peer, &mut parts)?;
         let head = sidecar.edge.read(&arrival, &parts)?;

@@ -7,13 +7,31 @@
     reason = "a test that fails may panic"
 )]
 
+mod cache;
 mod check_connect;
+mod command_line;
 mod common;
 mod config;
+mod cors;
+mod denials;
 mod dev_flow;
+mod dockerfile;
+mod documents;
 mod ensure_user;
 mod first_sight;
 mod first_sight_processes;
+mod forwarded;
+mod framing;
+mod identity_headers;
+mod keys;
+mod layers;
+mod limits;
+mod operations;
+mod paths;
 mod proxying;
+mod routes;
+mod sources;
+mod tokens;
 mod users;
+mod verify;
 mod verify_user;

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::config::TrustedProxy;
 use crate::denial::{Denial, Reason};
 use crate::head::Scheme;
-use crate::headers::{self, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::headers::{self, Fields, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// The other end of a client's connection, with what never changes while it lives.
 #[derive(Clone, Debug)]
@@ -70,8 +70,8 @@ impl Forwarding {
     /// Reads what the peer says about the client, if it is `trusted`.
     ///
     /// # Errors
-    /// `BadFraming`-like refusals are not made here: a trusted proxy that repeats
-    /// `X-Forwarded-Proto` or `-Host` gets `BadHost`, since one of the two is not its own.
+    /// A trusted proxy that repeats `X-Forwarded-Proto` or `-Host` gets `BadHost`, since one of
+    /// the two is not its own.
     pub(super) fn read(
         peer: &Peer,
         trusted: bool,
@@ -122,68 +122,57 @@ impl Forwarding {
     }
 
     /// Tells the app: appends to what trusted proxies said, and sets what nobody said.
-    pub fn write(&self, peer: &Peer, headers: &mut HeaderMap) {
-        let Some(host) = headers.get(header::HOST).cloned() else {
-            return;
-        };
-        match &self.earlier {
-            None => {
-                headers.insert(X_FORWARDED_FOR, peer.for_value.clone());
-                headers.insert(X_FORWARDED_PROTO, proto(peer.scheme));
-            }
+    /// `host` is the `Host` that the request has.
+    pub fn write(&self, peer: &Peer, host: &HeaderValue, fields: &mut Fields<'_>) {
+        let earlier = self.earlier.as_deref();
+        match earlier {
+            None => fields.set(&X_FORWARDED_FOR, &peer.for_value),
             Some(earlier) => {
-                headers.insert(
-                    X_FORWARDED_FOR,
-                    joined(&earlier.forwarded_for, &peer.for_value),
-                );
-                if earlier.proto.is_none() {
-                    headers.insert(X_FORWARDED_PROTO, proto(peer.scheme));
-                }
+                let value = joined(&earlier.forwarded_for, peer.for_value.as_bytes());
+                fields.set_pieces(&X_FORWARDED_FOR, &[&value]);
             }
         }
-        if self
-            .earlier
-            .as_ref()
-            .is_none_or(|earlier| earlier.host.is_none())
-        {
-            headers.insert(X_FORWARDED_HOST, host.clone());
+        let said = earlier.and_then(|earlier| earlier.proto.as_ref());
+        let own = HeaderValue::from_static(peer.scheme.as_str());
+        fields.set(&X_FORWARDED_PROTO, said.unwrap_or(&own));
+        let said = earlier.and_then(|earlier| earlier.host.as_ref());
+        fields.set(&X_FORWARDED_HOST, said.unwrap_or(host));
+        // The host is quoted, since a port's colon is no token character (RFC 7239 §4).
+        let element = [peer.node.as_bytes(), b";host=\"", host.as_bytes(), b"\""];
+        match earlier.filter(|earlier| !earlier.forwarded.is_empty()) {
+            None => fields.set_pieces(&header::FORWARDED, &element),
+            Some(earlier) => {
+                let value = joined(&earlier.forwarded, &element.concat());
+                fields.set_pieces(&header::FORWARDED, &[&value]);
+            }
         }
-        if let Some(element) = element(peer, &host) {
-            let earlier = self
-                .earlier
-                .as_ref()
-                .map_or(&[][..], |earlier| &earlier.forwarded);
-            headers.insert(header::FORWARDED, joined(earlier, &element));
+    }
+
+    /// Takes what [`Self::write`] will write out of the fields of a request.
+    pub fn make_room(&self, headers: &mut HeaderMap) {
+        if self.earlier.is_some() {
+            for name in [
+                X_FORWARDED_FOR,
+                X_FORWARDED_PROTO,
+                X_FORWARDED_HOST,
+                header::FORWARDED,
+            ] {
+                headers.remove(name);
+            }
         }
     }
 }
 
-fn proto(scheme: Scheme) -> HeaderValue {
-    HeaderValue::from_static(scheme.as_str())
-}
-
-/// Our element of `Forwarded`; the host is quoted, since a port's colon is no token character.
-fn element(peer: &Peer, host: &HeaderValue) -> Option<HeaderValue> {
-    let mut text = Vec::with_capacity(peer.node.len() + host.len() + 8);
-    text.extend_from_slice(peer.node.as_bytes());
-    text.extend_from_slice(b";host=\"");
-    text.extend_from_slice(host.as_bytes());
-    text.push(b'"');
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
-}
-
-fn joined(earlier: &[HeaderValue], last: &HeaderValue) -> HeaderValue {
-    if earlier.is_empty() {
-        return last.clone();
-    }
+/// What earlier proxies said, and our own word.
+fn joined(earlier: &[HeaderValue], last: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
-    for value in earlier.iter().chain([last]) {
+    for value in earlier.iter().map(HeaderValue::as_bytes).chain([last]) {
         if !text.is_empty() {
             text.extend_from_slice(b", ");
         }
-        text.extend_from_slice(value.as_bytes());
+        text.extend_from_slice(value);
     }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| last.clone())
+    text
 }
 
 fn one(headers: &HeaderMap, name: &http::HeaderName) -> Result<Option<HeaderValue>, Denial> {
@@ -279,7 +268,8 @@ mod tests {
             ("forwarded", "for=198.51.100.7"),
         ]);
         let forwarding = Forwarding::read(&peer, true, &proxies(), &map).unwrap();
-        forwarding.write(&peer, &mut map);
+        let host = map["host"].clone();
+        forwarding.write(&peer, &host, &mut Fields::Map(&mut map));
         assert_eq!(map["x-forwarded-for"], "198.51.100.7, 10.0.0.1");
         assert_eq!(map["x-forwarded-host"], "outer");
         assert_eq!(map["x-forwarded-proto"], "http");

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
-use crate::config::{IdentityHeader, TrustedProxy};
+use crate::config::{IdentityHeader, TokenSource, TrustedProxy};
 use crate::denial::{Denial, Reason};
 use crate::head::{RequestHead, Scheme};
 use crate::headers::{self, Class, Classes};
@@ -23,11 +23,13 @@ pub use path::canonical as canonical_path;
 pub struct Edge {
     classes: Classes,
     trusted: Vec<TrustedProxy>,
+    /// The fields that tokens are read from; `upstream` takes them out once the gate has read them.
+    token_headers: Vec<HeaderName>,
     target_bytes: usize,
     header_bytes: usize,
     header_count: usize,
     /// Our name in `Via`, made anew at each start, so that a loop is told from a chain.
-    via: String,
+    via: HeaderValue,
 }
 
 /// What the edge learnt of a request while it stripped it.
@@ -49,16 +51,24 @@ impl Edge {
         identity: &[IdentityHeader],
         exceptions: &[HeaderName],
         trusted: Vec<TrustedProxy>,
+        tokens: &[TokenSource],
         limits: &crate::config::Limits,
         instance: &str,
     ) -> Self {
+        let token_header = |source: &TokenSource| match source {
+            TokenSource::Header(name) => Some(name.clone()),
+            _ => None,
+        };
         Self {
             classes: Classes::new(identity, exceptions),
             trusted,
+            token_headers: tokens.iter().filter_map(token_header).collect(),
             target_bytes: limits.target_bytes,
             header_bytes: limits.header_bytes,
             header_count: limits.header_count,
-            via: format!("1.1 usher-{instance}"),
+            // An instance is hexadecimal digits, which every value can hold.
+            via: HeaderValue::from_str(&format!("1.1 usher-{instance}"))
+                .unwrap_or(HeaderValue::from_static("1.1 usher")),
         }
     }
 
@@ -68,20 +78,43 @@ impl Edge {
     /// A denial for what no route would serve: a loop, a size, a method, an expectation.
     pub fn receive(&self, peer: &Peer, parts: &mut Parts) -> Result<Arrival, Denial> {
         check_message(parts)?;
-        self.check_sizes(parts)?;
-        self.check_loop(&parts.headers)?;
         let trusted = self.trusts(peer);
-        let upgrade = wanted_upgrade(parts);
-        let trailers = headers::lists(&parts.headers, &header::TE, "trailers");
+        let survey = self.survey(&parts.headers, trusted);
+        self.check_sizes(parts, survey.bytes)?;
         let forwarding = Forwarding::read(peer, trusted, &self.trusted, &parts.headers)?;
         let scheme = forwarding.scheme();
-        self.strip(&mut parts.headers, trusted);
-        Ok(Arrival {
-            upgrade,
-            trailers,
+        let mut arrival = Arrival {
+            upgrade: None,
+            trailers: false,
             forwarding,
             scheme,
-        })
+        };
+        if survey.special {
+            check_coding(&parts.headers)?;
+            check_expectation(&parts.headers)?;
+            self.check_loop(&parts.headers)?;
+            arrival.upgrade = wanted_upgrade(parts);
+            arrival.trailers = headers::lists(&parts.headers, &header::TE, "trailers");
+        }
+        self.strip(&mut parts.headers, survey.gone);
+        Ok(arrival)
+    }
+
+    /// Looks at every field once.
+    fn survey(&self, headers: &HeaderMap, trusted: bool) -> Survey {
+        let mut survey = Survey::default();
+        for (name, value) in headers {
+            survey.bytes += name.as_str().len() + value.len() + 4;
+            match self.classes.of(name) {
+                None => survey.special |= *name == header::VIA,
+                Some(Class::Forwarded) if trusted => {}
+                Some(class) => {
+                    survey.special |= class == Class::Hop;
+                    survey.gone.push(name.clone());
+                }
+            }
+        }
+        survey
     }
 
     /// One canonical reading of what arrived.
@@ -110,7 +143,7 @@ impl Edge {
     }
 
     /// Our own entry for `Via`.
-    pub fn via(&self) -> &str {
+    pub fn via(&self) -> &HeaderValue {
         &self.via
     }
 
@@ -119,40 +152,36 @@ impl Edge {
         &self.classes
     }
 
-    fn check_sizes(&self, parts: &Parts) -> Result<(), Denial> {
+    fn check_sizes(&self, parts: &Parts, bytes: usize) -> Result<(), Denial> {
         let target = parts
             .uri
             .path_and_query()
             .map_or(0, |target| target.as_str().len());
-        if target > self.target_bytes {
-            return Err(Denial::new(
+        let (reason, detail) = if target > self.target_bytes {
+            (
                 Reason::TargetTooLong,
                 "the target exceeds limits.target_bytes",
-            ));
-        }
-        if parts.headers.len() > self.header_count {
-            return Err(Denial::new(
+            )
+        } else if parts.headers.len() > self.header_count {
+            (
                 Reason::HeadersTooLarge,
                 "the header fields exceed limits.header_count",
-            ));
-        }
-        let bytes: usize = parts
-            .headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 4)
-            .sum();
-        if bytes + target > self.header_bytes {
-            return Err(Denial::new(
+            )
+        } else if bytes + target > self.header_bytes {
+            (
                 Reason::HeadersTooLarge,
                 "the header fields exceed limits.header_bytes",
-            ));
-        }
-        Ok(())
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Denial::new(reason, detail))
     }
 
     /// A request that names this very process in `Via` has been here before.
     fn check_loop(&self, headers: &HeaderMap) -> Result<(), Denial> {
-        if headers.contains_key(header::VIA) && headers::lists(headers, &header::VIA, &self.via) {
+        let own = self.via.to_str().unwrap_or_default();
+        if headers::lists(headers, &header::VIA, own) {
             return Err(Denial::new(
                 Reason::LoopDetected,
                 "the upstream leads back to this usher",
@@ -165,24 +194,28 @@ impl Edge {
         is_trusted(&self.trusted, peer.address.map(|address| address.ip()))
     }
 
-    /// Removes identity headers, hop-by-hop fields and what `Connection` nominates, and
-    /// unless the peer is trusted, what a proxy would say.
-    fn strip(&self, headers: &mut HeaderMap, trusted: bool) {
-        let mut gone: Vec<HeaderName> = Vec::new();
-        if headers.contains_key(header::CONNECTION) {
-            gone.extend(headers::nominated(headers));
-        }
-        for name in headers.keys() {
-            match self.classes.of(name) {
-                None => {}
-                Some(Class::Forwarded) if trusted => {}
-                Some(_) => gone.push(name.clone()),
-            }
+    /// Removes the fields that may not pass, and those that `Connection` nominates.
+    fn strip(&self, headers: &mut HeaderMap, mut gone: Vec<HeaderName>) {
+        if gone.contains(&header::CONNECTION) {
+            // The first source present decides, also when the client nominates it away.
+            let may_go = |name: &HeaderName| !self.token_headers.contains(name);
+            gone.extend(headers::nominated(headers).filter(may_go));
         }
         for name in gone {
             headers.remove(name);
         }
     }
+}
+
+/// What one look at all fields tells.
+#[derive(Debug, Default)]
+struct Survey {
+    /// What the fields take in a head.
+    bytes: usize,
+    /// Fields that may not pass.
+    gone: Vec<HeaderName>,
+    /// Whether there is one that means something to us: `Via`, or a hop-by-hop field.
+    special: bool,
 }
 
 /// Whether an address, or a Unix socket where there is none, belongs to a trusted proxy.
@@ -195,14 +228,8 @@ fn is_trusted(trusted: &[TrustedProxy], address: Option<IpAddr>) -> bool {
     })
 }
 
-/// Refuses methods, targets, versions and expectations that are never served.
+/// Refuses methods, targets and expectations that are never served.
 fn check_message(parts: &Parts) -> Result<(), Denial> {
-    if parts.version > Version::HTTP_11 || parts.version < Version::HTTP_10 {
-        return Err(Denial::new(
-            Reason::VersionRefused,
-            "neither HTTP/1.0 nor HTTP/1.1",
-        ));
-    }
     // CONNECT would make a tunnel of us (RFC 9110 §9.3.6), TRACE would echo what we strip (§9.3.8).
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Denial::new(
@@ -224,12 +251,30 @@ fn check_message(parts: &Parts) -> Result<(), Denial> {
             "the target is neither a path nor a URL",
         ));
     }
-    match headers::single(&parts.headers, &header::EXPECT) {
+    Ok(())
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
+    match headers::single(headers, &header::EXPECT) {
         Ok(None) => Ok(()),
         Ok(Some(value)) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
         _ => Err(Denial::new(
             Reason::ExpectationFailed,
             "Expect is not 100-continue",
+        )),
+    }
+}
+
+/// Refuses transfer codings besides `chunked`: hyper undoes the last one alone, and the app
+/// would not be told of the others (RFC 9112 §6.1). Lengths need no look: hyper refuses those
+/// that differ and makes one of those that agree.
+fn check_coding(headers: &HeaderMap) -> Result<(), Denial> {
+    match headers::single(headers, &header::TRANSFER_ENCODING) {
+        Ok(None) => Ok(()),
+        Ok(Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Denial::new(
+            Reason::BadFraming,
+            "Transfer-Encoding is not `chunked`",
         )),
     }
 }

@@ -65,7 +65,10 @@ impl Endpoints {
             (Target::Verify, Some(verify), _) => verify.answer(head).await,
             (Target::VerifyUser, _, Some(users)) => users.answer(Question::Verify, head).await,
             (Target::EnsureUser, _, Some(users)) => users.answer(Question::Ensure, head).await,
-            _ => Answer::denied(Denial::new(Reason::NotFound, "no such endpoint")),
+            _ => Answer::denied(Denial::new(
+                Reason::Internal,
+                "a route leads to no endpoint",
+            )),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
 use crate::headers;
-use crate::identify::Identify;
+use crate::identify::{Identify, fingerprint};
 use crate::identity::{CallerClaims, Identity};
 use crate::users::{Caller, Ensured, Users, Verified};
 
@@ -66,7 +66,7 @@ impl UserEndpoints {
         };
         let verified = match self.identify.identify(token).await {
             Ok(verified) => verified,
-            Err(denial) => return refused(denial),
+            Err(denial) => return refused(denial.of_token(fingerprint(token))),
         };
         let Some(caller) = self.caller(&verified.identity) else {
             return payload("the id or the e-mail is missing, empty, or not a string");

@@ -12,7 +12,7 @@ use crate::config::VerifyEndpoint;
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
 use crate::headers;
-use crate::identify::Identify;
+use crate::identify::{Identify, fingerprint};
 use crate::identity::{Identity, Kept, Slot};
 
 use super::Answer;
@@ -57,7 +57,8 @@ impl Verify {
             Ok(token) => token,
             Err((body, denial)) => return Answer::refused(StatusCode::UNAUTHORIZED, body, denial),
         };
-        match self.identify.identify(token).await {
+        let identified = self.identify.identify(token).await;
+        match identified.map_err(|denial| denial.of_token(fingerprint(token))) {
             Ok(verified) => self.describe(&verified.identity).about(verified),
             Err(denial) if denial.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 Answer::refused(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, denial)

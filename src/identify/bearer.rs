@@ -119,8 +119,11 @@ impl Sources {
             ));
         }
         let digits = token.trim_end_matches('=');
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-        if digits.is_empty() || !digits.bytes().all(allowed) {
+        if digits.is_empty()
+            || !digits
+                .bytes()
+                .fold(true, |good, byte| good & is_token_byte(byte))
+        {
             return malformed("it holds characters that no token has");
         }
         Ok(())
@@ -197,6 +200,19 @@ fn authorization(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, Denial> {
         Some((b' ', token)) if !token.is_empty() => text(token).map(Some),
         _ => malformed("`Authorization` is not `Bearer`, one space, and a token"),
     }
+}
+
+/// Whether a token may hold this byte. Written without branches, so that a whole token is
+/// looked at some sixteen bytes at a time: this is on the path of every request.
+fn is_token_byte(byte: u8) -> bool {
+    let within = |first: u8, last: u8| byte.wrapping_sub(first) <= last - first;
+    // `-./` and the digits are neighbours; so are the letters' two ranges.
+    within(b'-', b'9')
+        | within(b'a', b'z')
+        | within(b'A', b'Z')
+        | (byte == b'_')
+        | (byte == b'~')
+        | (byte == b'+')
 }
 
 const SCHEME: &[u8] = b"bearer";

@@ -84,7 +84,7 @@ impl Server {
         watch: Arc<Activity>,
         place: Place,
     ) {
-        let io = TokioIo::new(Watched::new(stream, watch.clone()));
+        let io = TokioIo::new(Watched::new(stream, watch.clone(), place));
         let tunnel_guard = guard.clone();
         let service = service_fn(|request| {
             let busy = watch.busy();
@@ -111,6 +111,7 @@ impl Server {
             }
             tracing::debug!(%error, client = %peer, "connection ended");
         }
-        drop(place);
+        // What is left of the connection, if anything, is a tunnel, which keeps its own time.
+        watch.become_tunnel();
     }
 }

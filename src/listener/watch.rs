@@ -18,6 +18,8 @@ use tokio::net::TcpStream;
 use crate::activity::Activity;
 use crate::config::Timeouts;
 
+use super::Place;
+
 /// How exact the times are.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -26,7 +28,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub(super) struct Watchman {
     clock: Arc<AtomicU32>,
     watches: Mutex<Vec<Weak<Activity>>>,
-    /// Ticks allowed in each phase: `HEAD`, `BUSY`, `IDLE`.
+    /// Ticks allowed in each phase: `HEAD`, `BUSY`, `IDLE`. A tunnel is not limited here.
     limits: [u32; 3],
     timed_out: Counter,
 }
@@ -90,16 +92,22 @@ fn ticks(time: Duration) -> u32 {
     u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
 }
 
-/// A connection that tells the watchman when something moves.
+/// A connection that tells the watchman when something moves, and keeps its place among
+/// `limits.connections` as long as it is open, also as a tunnel.
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: TcpStream,
     watch: Arc<Activity>,
+    _place: Place,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, watch: Arc<Activity>) -> Self {
-        Self { stream, watch }
+    pub(super) fn new(stream: TcpStream, watch: Arc<Activity>, place: Place) -> Self {
+        Self {
+            stream,
+            watch,
+            _place: place,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The access log: one line a request, written by a thread of its own so that a slow reader
 //! of our output never holds up a request.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -60,7 +61,7 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) token: Option<String>,
+    pub(super) token: Option<Cow<'a, str>>,
     pub(super) client: &'a str,
     pub(super) bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,7 +91,7 @@ impl Access {
 
     pub(super) fn write(&self, line: &Line<'_>) {
         let text = match self.format {
-            LogFormat::Json => serde_json::to_string(line).unwrap_or_default(),
+            LogFormat::Json => escaped(serde_json::to_string(line).unwrap_or_default()),
             LogFormat::Text => line.text(),
         };
         if self.lines.try_send(text).is_err() {
@@ -141,16 +142,64 @@ fn write_lines(waiting: &Receiver<String>, mut writer: Box<dyn Write + Send>) {
     }
 }
 
+/// Escapes what JSON allows within a string and a terminal or a reader of lines may obey:
+/// control characters beyond ASCII, line separators, changes of direction.
+fn escaped(json: String) -> String {
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return json;
+    }
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut text = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match obeyed(c) {
+            true => {
+                // Writing to a String cannot fail; all of these have four digits at most.
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            }
+            false => text.push(c),
+        }
+    }
+    text
+}
+
 fn push(buffer: &mut Vec<u8>, line: &str) {
     buffer.extend_from_slice(line.as_bytes());
     buffer.push(b'\n');
 }
 
+/// RFC 3339, whatever the clock shows: a time that it cannot write is the nearest it can.
 fn time(millis: i64) -> String {
-    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    // The last millisecond of the year 9999.
+    const LAST: u64 = 253_402_300_799_999;
+    let since = Duration::from_millis(u64::try_from(millis).unwrap_or(0).min(LAST));
     humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
 }
 
 fn rfc3339<S: serde::Serializer>(millis: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time(*millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_line_is_obeyed() {
+        assert_eq!(escaped("{\"a\":\"é\"}".to_owned()), "{\"a\":\"é\"}");
+        let odd = "{\"a\":\"\u{7f}\u{85}\u{2028}\u{202e}\"}";
+        let text = escaped(odd.to_owned());
+        assert_eq!(text, "{\"a\":\"\\u007f\\u0085\\u2028\\u202e\"}");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(&text), read(odd));
+    }
+
+    #[test]
+    fn every_time_can_be_written() {
+        assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(time(-1), time(0));
+        assert_eq!(time(i64::MAX), "9999-12-31T23:59:59.999Z");
+    }
 }

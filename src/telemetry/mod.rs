@@ -12,7 +12,6 @@ use prometheus_client::registry::Registry;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::route::Routes;
 
 pub use access::Sink;
 pub use events::start as start_events;
@@ -30,19 +29,14 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Telemetry for these routes; `registry` already holds what the abilities count.
+    /// Telemetry for routes of these names; `registry` already holds what the abilities count.
     pub fn new(
         settings: &config::Log,
-        routes: &Routes,
+        routes: Vec<String>,
         mut registry: Registry,
         clock: Clock,
         sink: Sink,
     ) -> Arc<Self> {
-        let routes: Vec<_> = routes
-            .all()
-            .iter()
-            .map(|route| route.name.clone())
-            .collect();
         let metrics = Metrics::new(&routes, &mut registry);
         let access = settings
             .access

@@ -1,14 +1,15 @@
 //! The record of one request, written when the body of its answer ends.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::denial::{Denial, Fault};
 use crate::identify::Verified;
-use crate::upstream::BodyError;
 
 use super::Telemetry;
 use super::access::Line;
@@ -46,6 +47,8 @@ pub struct Record {
     route: Option<usize>,
     outcome: Outcome,
     denial: Option<Box<Denial>>,
+    /// Its place among the requests under way.
+    place: Option<OwnedSemaphorePermit>,
     /// Present when an access line is wanted.
     details: Option<Box<Details>>,
 }
@@ -90,8 +93,14 @@ impl Record {
             // Until something else is known, the client is gone without an answer.
             outcome: Outcome::Denied,
             denial: None,
+            place: None,
             details,
         }
+    }
+
+    /// Keeps a place among the requests under way until the answer has ended.
+    pub fn hold(&mut self, place: OwnedSemaphorePermit) {
+        self.place = Some(place);
     }
 
     /// The route that matched.
@@ -137,7 +146,7 @@ impl Record {
     }
 
     /// The body broke off.
-    pub fn cut(&mut self, error: &BodyError) {
+    pub fn cut(&mut self, error: &dyn std::fmt::Display) {
         if let Some(details) = &mut self.details {
             details.cut = Some(error.to_string());
         }
@@ -166,10 +175,10 @@ impl Record {
                 .map(String::as_str),
             issuer: identity.map(|identity| &*identity.issuer),
             user: identity.map(|identity| &*identity.id),
-            token: details
-                .verified
-                .as_ref()
-                .map(|verified| verified.fingerprint.to_string()),
+            token: match &details.verified {
+                Some(verified) => Some(verified.fingerprint.to_string().into()),
+                None => denial.and_then(|denial| denial.token.as_deref().map(Cow::Borrowed)),
+            },
             client: &details.client,
             bytes: details.bytes,
             cut: details.cut.as_deref(),

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use crate::edge::Edge;
 
 use super::pool::{Connection, Pool};
+use super::wire::{WireBody, WireError};
 
 /// Why a body ended before its end.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub enum BodyError {
     TimedOut,
     /// The connection that it came on failed.
     Broken(hyper::Error),
+    /// The app's connection failed, or what came on it was no body.
+    Wire(WireError),
 }
 
 impl std::fmt::Display for BodyError {
@@ -29,6 +32,7 @@ impl std::fmt::Display for BodyError {
         match self {
             Self::TimedOut => f.write_str("nothing came for timeouts.idle"),
             Self::Broken(error) => write!(f, "{error}"),
+            Self::Wire(error) => write!(f, "{error}"),
         }
     }
 }
@@ -38,6 +42,16 @@ impl std::error::Error for BodyError {
         match self {
             Self::TimedOut => None,
             Self::Broken(error) => Some(error),
+            Self::Wire(error) => Some(error),
+        }
+    }
+}
+
+impl From<WireError> for BodyError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Late => Self::TimedOut,
+            error => Self::Wire(error),
         }
     }
 }
@@ -47,13 +61,21 @@ pub(super) fn cause(error: &hyper::Error) -> Option<&BodyError> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// Counts the pieces of a request body, so that waiting for the answer starts at the last one.
+/// How a request body comes along, so that waiting for the answer starts at its end.
 #[derive(Debug, Default)]
-pub(super) struct Progress(AtomicU64);
+pub(super) struct Progress {
+    pieces: AtomicU64,
+    /// Whether the next piece is the client's to send; how long it may take, `Timed` knows.
+    awaited: AtomicBool,
+}
 
 impl Progress {
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.pieces.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn awaits_client(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
     }
 }
 
@@ -103,8 +125,13 @@ impl Body for RequestBody {
         let Some(upload) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        let frame = ready!(upload.body.poll(cx));
-        upload.progress.0.fetch_add(1, Ordering::Relaxed);
+        let frame = upload.body.poll(cx);
+        let progress = &upload.progress;
+        progress
+            .awaited
+            .store(frame.is_pending(), Ordering::Relaxed);
+        let frame = ready!(frame);
+        progress.pieces.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(frame.map(|frame| frame.map(|frame| without_identity(frame, &upload.edge))))
     }
 
@@ -141,23 +168,32 @@ fn without_identity(frame: Frame<Bytes>, edge: &Edge) -> Frame<Bytes> {
 
 /// The app's body on its way to the client. Gives the connection back when it ended well.
 #[derive(Debug)]
-pub struct AnswerBody {
-    body: Timed,
-    connection: Option<(Arc<Pool>, Connection)>,
+pub struct AnswerBody(Content);
+
+#[derive(Debug)]
+enum Content {
+    /// All of it was there with the head.
+    Whole(Bytes),
+    /// It comes through the lean client.
+    Wire(Box<WireBody>, Arc<Pool>),
+    /// It comes through hyper's client.
+    Hyper(Timed, Option<(Arc<Pool>, Connection)>),
 }
 
 impl AnswerBody {
+    /// The body of an answer that hyper's client read.
     pub(super) fn new(
         body: Incoming,
         idle: Duration,
         pool: &Arc<Pool>,
         connection: Connection,
     ) -> Self {
-        let mut answer = Self {
-            body: Timed::new(body, idle),
-            connection: Some((pool.clone(), connection)),
-        };
-        if answer.body.body.is_end_stream() {
+        let ended = body.is_end_stream();
+        let mut answer = Self(Content::Hyper(
+            Timed::new(body, idle),
+            Some((pool.clone(), connection)),
+        ));
+        if ended {
             answer.release();
         }
         answer
@@ -165,15 +201,34 @@ impl AnswerBody {
 
     /// A body whose connection belongs to somebody else now.
     pub(super) fn without_connection(body: Incoming, idle: Duration) -> Self {
-        Self {
-            body: Timed::new(body, idle),
-            connection: None,
+        Self(Content::Hyper(Timed::new(body, idle), None))
+    }
+
+    /// The body of an answer that the lean client read.
+    pub(super) fn from_wire(mut body: WireBody, pool: &Arc<Pool>) -> Self {
+        if let Some(whole) = body.take_whole() {
+            if let Some(wire) = body.release() {
+                pool.put_wire(wire);
+            }
+            return Self(Content::Whole(whole));
         }
+        body.begin();
+        Self(Content::Wire(Box::new(body), pool.clone()))
     }
 
     fn release(&mut self) {
-        if let Some((pool, connection)) = self.connection.take() {
-            pool.put(connection);
+        match &mut self.0 {
+            Content::Whole(_) => {}
+            Content::Wire(body, pool) => {
+                if let Some(wire) = body.release() {
+                    pool.put_wire(wire);
+                }
+            }
+            Content::Hyper(_, connection) => {
+                if let Some((pool, connection)) = connection.take() {
+                    pool.put(connection);
+                }
+            }
         }
     }
 }
@@ -186,10 +241,17 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(self.body.poll(cx));
+        let frame = match &mut self.0 {
+            Content::Whole(bytes) if bytes.is_empty() => None,
+            Content::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Content::Wire(body, _) => {
+                ready!(body.poll(cx)).map(|frame| frame.map_err(BodyError::from))
+            }
+            Content::Hyper(body, _) => ready!(body.poll(cx)),
+        };
         let ended = match &frame {
             None => true,
-            Some(Ok(_)) => self.body.body.is_end_stream(),
+            Some(Ok(_)) => self.is_end_stream(),
             Some(Err(_)) => false,
         };
         if ended {
@@ -199,11 +261,19 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.body.is_end_stream()
+        match &self.0 {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Wire(body, _) => body.is_over(),
+            Content::Hyper(body, _) => body.body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.body.size_hint()
+        match &self.0 {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Wire(body, _) => body.size_hint(),
+            Content::Hyper(body, _) => body.body.size_hint(),
+        }
     }
 }
 

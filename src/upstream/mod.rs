@@ -6,14 +6,13 @@
 mod body;
 mod pool;
 mod tunnel;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
-};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
@@ -21,14 +20,16 @@ use crate::config::{self, Column, HeaderSource};
 use crate::denial::{Denial, Reason};
 use crate::edge::{Arrival, Edge, Peer};
 use crate::gate::Admission;
-use crate::headers;
+use crate::headers::{self, Fields};
 use crate::identify::Identify;
 
 pub use body::{AnswerBody, BodyError, RequestBody};
 pub use pool::{Metrics, Pool};
+pub use wire::WireError;
 
 use body::Progress;
 use pool::Connection;
+use wire::{Answer, Wire, WireBody};
 
 /// The app, and how long we wait for it.
 pub struct Upstream {
@@ -88,9 +89,11 @@ impl Upstream {
         admission: Admission,
         outgoing: Outgoing<'_>,
     ) -> Result<Response<AnswerBody>, Denial> {
+        if outgoing.arrival.upgrade.is_none() && outgoing.body.is_end_stream() {
+            return self.send_lean(pool, &admission, outgoing).await;
+        }
         let upgrade = outgoing.arrival.upgrade.clone();
-        let edge = outgoing.edge;
-        let guard = outgoing.guard;
+        let (edge, guard) = (outgoing.edge, outgoing.guard);
         let mut parts = outgoing.parts;
         let downstream = parts.extensions.remove::<OnUpgrade>();
         self.prepare(
@@ -101,6 +104,11 @@ impl Upstream {
             &admission,
         );
         let (body, progress) = RequestBody::new(outgoing.body, self.idle, edge);
+        if body.size_hint().exact().is_none() {
+            // Said out loud, since hyper takes a GET without a length for one without a body.
+            let chunked = HeaderValue::from_static("chunked");
+            parts.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
         let (answer, connection) = self.exchange(pool, parts, body, progress).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (Some(wanted), Some(downstream)) = (upgrade, downstream) else {
@@ -109,6 +117,79 @@ impl Upstream {
             return tunnel::open(answer, &wanted, downstream, self.idle, guard.clone());
         }
         Ok(self.finish(pool, answer, connection))
+    }
+
+    /// Sends a request without a body through the lean client; once more on a new connection
+    /// if a pooled one ended without a byte of an answer and the method is safe.
+    async fn send_lean(
+        &self,
+        pool: &Arc<Pool>,
+        admission: &Admission,
+        mut outgoing: Outgoing<'_>,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let mut head = Vec::new();
+        let to_head = outgoing.parts.method == Method::HEAD;
+        if let Some(mut wire) = pool.take_wire() {
+            self.write_head(wire.head(), admission, &mut outgoing);
+            match wire.exchange(to_head, self.response).await {
+                Ok(answer) => return Ok(self.finish_lean(pool, answer, wire)),
+                Err(WireError::Closed) if is_safe(&outgoing.parts.method) => {
+                    pool.metrics().retries.inc();
+                    head = std::mem::take(wire.head());
+                }
+                Err(error) => return Err(wire_failed(&error)),
+            };
+        }
+        let mut wire = pool.connect_wire().await?;
+        match head.is_empty() {
+            true => self.write_head(wire.head(), admission, &mut outgoing),
+            false => *wire.head() = head,
+        }
+        match wire.exchange(to_head, self.response).await {
+            Ok(answer) => Ok(self.finish_lean(pool, answer, wire)),
+            Err(error) => Err(wire_failed(&error)),
+        }
+    }
+
+    /// Writes the request as it leaves, straight into the bytes that are sent.
+    fn write_head(&self, head: &mut Vec<u8>, admission: &Admission, outgoing: &mut Outgoing<'_>) {
+        let parts = &mut outgoing.parts;
+        if !self.pass_token {
+            self.strip_token(parts);
+        }
+        outgoing.arrival.forwarding.make_room(&mut parts.headers);
+        wire::start_head(parts, head);
+        let host = parts.headers.get(header::HOST);
+        let (peer, arrival, edge) = (outgoing.peer, outgoing.arrival, outgoing.edge);
+        self.complete(
+            peer,
+            arrival,
+            edge,
+            admission,
+            host,
+            &mut Fields::Head(head),
+        );
+        head.extend_from_slice(b"\r\n");
+    }
+
+    fn finish_lean(
+        &self,
+        pool: &Arc<Pool>,
+        answer: Answer,
+        wire: Box<Wire>,
+    ) -> Response<AnswerBody> {
+        let Answer {
+            status,
+            mut headers,
+            framing,
+            keep,
+        } = answer;
+        headers::strip_hops_from_answer(&mut headers);
+        let body = WireBody::new(wire, framing, keep, self.idle);
+        let mut response = Response::new(AnswerBody::from_wire(body, pool));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
     }
 
     /// Turns the request that arrived into the one that leaves.
@@ -130,25 +211,44 @@ impl Upstream {
             self.strip_token(parts);
         }
         parts.version = Version::HTTP_11;
-        let headers = &mut parts.headers;
-        arrival.forwarding.write(peer, headers);
-        append_via(headers, edge.via());
-        if let Some(upgrade) = &arrival.upgrade {
-            headers.insert(header::UPGRADE, upgrade.clone());
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        } else if arrival.trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        let mut headers = std::mem::take(&mut parts.headers);
+        arrival.forwarding.make_room(&mut headers);
+        let host = headers.get(header::HOST).cloned();
+        let mut fields = Fields::Map(&mut headers);
+        self.complete(peer, arrival, edge, admission, host.as_ref(), &mut fields);
+        parts.headers = headers;
+    }
+
+    /// Sets the fields that usher adds: who forwards, how, and who is calling.
+    fn complete(
+        &self,
+        peer: &Peer,
+        arrival: &Arrival,
+        edge: &Edge,
+        admission: &Admission,
+        host: Option<&HeaderValue>,
+        fields: &mut Fields<'_>,
+    ) {
+        if let Some(host) = host {
+            arrival.forwarding.write(peer, host, fields);
         }
-        self.announce(admission, headers);
+        fields.append(&header::VIA, edge.via());
+        if let Some(upgrade) = &arrival.upgrade {
+            fields.set(&header::UPGRADE, upgrade);
+            fields.set(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
+        } else if arrival.trailers {
+            fields.set(&header::TE, &HeaderValue::from_static("trailers"));
+            fields.set(&header::CONNECTION, &HeaderValue::from_static("te"));
+        }
+        self.announce(admission, fields);
     }
 
     /// Tells the app who is calling.
-    fn announce(&self, admission: &Admission, headers: &mut HeaderMap) {
+    fn announce(&self, admission: &Admission, fields: &mut Fields<'_>) {
         if let Some(identity) = admission.identity() {
             for (name, value) in self.names.iter().zip(&identity.headers) {
                 if let Some(value) = value {
-                    headers.insert(name.clone(), value.clone());
+                    fields.set(name, value);
                 }
             }
         }
@@ -160,14 +260,14 @@ impl Upstream {
                     Column::Extra(place) => user.column(*place),
                 };
                 if let Some(value) = value {
-                    headers.insert(name.clone(), headers::encode(value));
+                    fields.set(name, &headers::encode(value));
                 }
             }
         }
         if admission.is_pending() {
-            headers.insert(
-                headers::X_USER_PROVISIONED,
-                HeaderValue::from_static("pending"),
+            fields.set(
+                &headers::X_USER_PROVISIONED,
+                &HeaderValue::from_static("pending"),
             );
         }
     }
@@ -237,7 +337,9 @@ impl Upstream {
             let seen = progress.count();
             match tokio::time::timeout(self.response, sent.as_mut()).await {
                 Ok(output) => return Ok(output),
-                Err(_) if progress.count() == seen => return Err(late()),
+                Err(_) if progress.count() == seen && !progress.awaits_client() => {
+                    return Err(late());
+                }
                 Err(_) => {}
             }
         }
@@ -263,13 +365,15 @@ fn column(header: &config::IdentityHeader) -> Option<(HeaderName, Column)> {
     }
 }
 
+/// Whether a method changes nothing, so that a request may be sent twice (RFC 9110 §9.2.2).
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
 /// Whether a request may be sent twice although the first may have been processed:
 /// a safe method without a body.
 fn repeatable(request: &Request<RequestBody>) -> bool {
-    matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    ) && request.body().is_end_stream()
+    is_safe(request.method()) && request.body().is_end_stream()
 }
 
 fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
@@ -279,13 +383,6 @@ fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     copy
-}
-
-/// Adds our entry after those of the proxies before us (RFC 9110 §7.6.3).
-fn append_via(headers: &mut HeaderMap, entry: &str) {
-    if let Ok(value) = HeaderValue::from_str(entry) {
-        headers.append(header::VIA, value);
-    }
 }
 
 fn late() -> Denial {
@@ -299,6 +396,13 @@ fn broken(detail: &'static str) -> Denial {
     Denial::new(Reason::UpstreamBroken, detail)
 }
 
+fn wire_failed(error: &WireError) -> Denial {
+    match error {
+        WireError::Late => late(),
+        error => Denial::because(Reason::UpstreamBroken, error.to_string()),
+    }
+}
+
 /// Tells whose fault it is that there is no answer.
 fn exchange_failed(error: &hyper::Error) -> Denial {
     if let Some(cause) = body::cause(error) {
@@ -307,7 +411,7 @@ fn exchange_failed(error: &hyper::Error) -> Denial {
                 Reason::RequestTimeout,
                 "the client sent nothing of its body for timeouts.idle",
             ),
-            BodyError::Broken(_) => {
+            BodyError::Broken(_) | BodyError::Wire(_) => {
                 Denial::new(Reason::ClientGone, "the client's body ended early")
             }
         };

@@ -16,6 +16,7 @@ use crate::config;
 use crate::denial::{Denial, Reason};
 
 use super::body::RequestBody;
+use super::wire::Wire;
 
 /// A connection to the app that is in use.
 #[derive(Debug)]
@@ -29,13 +30,15 @@ pub struct Pool {
     settings: config::Upstream,
     connect: Duration,
     header_bytes: usize,
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<Idle<Connection>>>,
+    wires: Mutex<Vec<Idle<Box<Wire>>>>,
     metrics: Metrics,
 }
 
+/// A connection that nobody uses.
 #[derive(Debug)]
-struct Idle {
-    connection: Connection,
+struct Idle<C> {
+    connection: C,
     since: Instant,
 }
 
@@ -87,7 +90,8 @@ impl Pool {
             connect: settings.timeouts.connect,
             // An app may set longer fields than a client.
             header_bytes: settings.limits.header_bytes.max(64 * 1024),
-            idle: Mutex::new(Vec::new()),
+            idle: Mutex::default(),
+            wires: Mutex::default(),
             metrics,
         }
     }
@@ -130,49 +134,85 @@ impl Pool {
         }
     }
 
-    /// Closes what was not used for `upstream.idle`; called now and then.
-    pub fn sweep(&self) {
-        let mut idle = self.idle.lock();
-        let before = idle.len();
-        idle.retain(|idle| {
-            idle.since.elapsed() < self.settings.idle && !idle.connection.sender.is_closed()
-        });
-        self.metrics
-            .idle
-            .dec_by(i64::try_from(before - idle.len()).unwrap_or(0));
+    /// An idle connection of the lean client that is still open, the last one used first.
+    pub(super) fn take_wire(&self) -> Option<Box<Wire>> {
+        loop {
+            let idle = self.wires.lock().pop()?;
+            self.metrics.idle.dec();
+            if idle.connection.is_open() {
+                return Some(idle.connection);
+            }
+        }
     }
 
-    /// A new connection.
+    /// Keeps a connection of the lean client, or closes it when enough are kept.
+    pub(super) fn put_wire(&self, connection: Box<Wire>) {
+        let mut wires = self.wires.lock();
+        if wires.len() < self.settings.max_idle {
+            self.metrics.idle.inc();
+            wires.push(Idle {
+                connection,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// Closes what was not used for `upstream.idle`; called now and then.
+    pub fn sweep(&self) {
+        let closed = |before: usize, after: usize| i64::try_from(before - after).unwrap_or(0);
+        let fresh = |since: &Instant| since.elapsed() < self.settings.idle;
+        let mut idle = self.idle.lock();
+        let before = idle.len();
+        idle.retain(|idle| fresh(&idle.since) && !idle.connection.sender.is_closed());
+        self.metrics.idle.dec_by(closed(before, idle.len()));
+        let mut wires = self.wires.lock();
+        let before = wires.len();
+        wires.retain(|idle| fresh(&idle.since) && idle.connection.is_open());
+        self.metrics.idle.dec_by(closed(before, wires.len()));
+    }
+
+    /// A new connection of hyper's client.
     ///
     /// # Errors
     /// `UpstreamUnreachable`, also when it takes longer than `timeouts.connect`.
     pub(super) async fn connect(&self) -> Result<Connection, Denial> {
-        let opened = tokio::time::timeout(self.connect, self.open()).await;
-        let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        opened.map_err(|error| {
-            self.metrics.failures.inc();
-            let address = format!("{}:{}", self.settings.host, self.settings.port);
-            Denial::because(
-                Reason::UpstreamUnreachable,
-                format!("cannot connect to {address}: {error}"),
-            )
-        })
-    }
-
-    async fn open(&self) -> io::Result<Connection> {
-        let stream = TcpStream::connect((self.settings.host.as_str(), self.settings.port)).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::Builder::new()
+        let stream = self.open().await?;
+        let handshake = http1::Builder::new()
             .max_buf_size(self.header_bytes)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        self.metrics.connects.inc();
+            .handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(|error| self.unreachable(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "connection to the app ended");
             }
         });
         Ok(Connection { sender })
+    }
+
+    /// A new connection of the lean client.
+    ///
+    /// # Errors
+    /// `UpstreamUnreachable`, also when it takes longer than `timeouts.connect`.
+    pub(super) async fn connect_wire(&self) -> Result<Box<Wire>, Denial> {
+        let stream = self.open().await?;
+        Ok(Box::new(Wire::new(stream, self.header_bytes)))
+    }
+
+    async fn open(&self) -> Result<TcpStream, Denial> {
+        let address = (self.settings.host.as_str(), self.settings.port);
+        let opened = tokio::time::timeout(self.connect, TcpStream::connect(address)).await;
+        let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = opened
+            .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+            .map_err(|error| self.unreachable(&error))?;
+        self.metrics.connects.inc();
+        Ok(stream)
+    }
+
+    fn unreachable(&self, error: &dyn std::error::Error) -> Denial {
+        self.metrics.failures.inc();
+        let (host, port) = (&self.settings.host, self.settings.port);
+        let detail = format!("cannot connect to {host}:{port}: {error}");
+        Denial::because(Reason::UpstreamUnreachable, detail)
     }
 }

@@ -33,11 +33,14 @@ pub(super) fn open(
     guard: Guard,
 ) -> Result<Response<AnswerBody>, Denial> {
     let (mut parts, body) = answer.into_parts();
-    let got = headers::single(&parts.headers, &header::UPGRADE)
+    // The app chooses one of those that the client offered (RFC 9110 §7.8).
+    let chosen = headers::single(&parts.headers, &header::UPGRADE);
+    let chosen = chosen
         .ok()
-        .flatten();
-    let same = got.is_some_and(|got| got.as_bytes().eq_ignore_ascii_case(wanted.as_bytes()));
-    let Some(upstream) = parts.extensions.remove::<OnUpgrade>().filter(|_| same) else {
+        .flatten()
+        .filter(|chosen| offers(wanted, chosen));
+    let upstream = parts.extensions.remove::<OnUpgrade>();
+    let (Some(chosen), Some(upstream)) = (chosen.cloned(), upstream) else {
         return Err(broken(
             "the app switched to another protocol than the one asked for",
         ));
@@ -49,7 +52,7 @@ pub(super) fn open(
         }
     });
     headers::strip_hops_from_answer(&mut parts.headers);
-    parts.headers.insert(header::UPGRADE, wanted.clone());
+    parts.headers.insert(header::UPGRADE, chosen);
     parts
         .headers
         .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -57,6 +60,11 @@ pub(super) fn open(
         parts,
         AnswerBody::without_connection(body, idle),
     ))
+}
+
+fn offers(wanted: &HeaderValue, chosen: &HeaderValue) -> bool {
+    let mut offered = wanted.as_bytes().split(|byte| *byte == b',');
+    offered.any(|one| one.trim_ascii().eq_ignore_ascii_case(chosen.as_bytes()))
 }
 
 /// Copies both ways until both sides ended, nothing moved for `idle`, or usher ends.

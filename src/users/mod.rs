@@ -1,8 +1,8 @@
 //! The user exists before the app sees them.
 //!
-//! A caller who is known costs one look into memory ([`presence`]). One who is not is looked up
-//! in the [`directory`], and, where there is no row, created by the [`provisioner`] while the
-//! request waits. All who ask for one user at one time share one [`flight`].
+//! A caller who is known costs one look into memory (`presence`). One who is not is looked up
+//! in the `directory`, and, where there is no row, created by the `provisioner` while the
+//! request waits. All who ask for one user at one time share one `flight`.
 
 mod caller;
 mod core;

@@ -9,7 +9,7 @@ use super::user::User;
 pub enum Sight {
     /// The user exists.
     Known(Arc<User>),
-    /// The directory says unknown, and the engine was certainly asked ([`FirstSight::Background`]).
+    /// The directory says unknown, and the engine was certainly asked (`FirstSight::Background`).
     SentPending,
     /// The wait is over, and the user does not exist yet.
     Pending,
@@ -23,7 +23,7 @@ pub enum Sight {
     Unavailable,
     /// No row could ever belong to this caller; why.
     Refused(&'static str),
-    /// Nobody was asked ([`FirstSight::Off`]).
+    /// Nobody was asked (`FirstSight::Off`).
     Unasked,
 }
 

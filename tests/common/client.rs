@@ -142,6 +142,20 @@ impl Client {
         }
     }
 
+    /// Everything up to and with `wanted`, as soon as it is there.
+    #[track_caller]
+    pub fn until(&mut self, wanted: &str) -> String {
+        loop {
+            if let Some(place) = find(&self.buffer, wanted.as_bytes()) {
+                let bytes: Vec<u8> = self.buffer.drain(..place + wanted.len()).collect();
+                return String::from_utf8_lossy(&bytes).into_owned();
+            }
+            let seen = String::from_utf8_lossy(&self.buffer).into_owned();
+            self.more()
+                .unwrap_or_else(|| panic!("no {wanted:?} after {seen:?}"));
+        }
+    }
+
     /// Everything until the other side closes the connection.
     pub fn rest(&mut self) -> String {
         while self.more().is_some() {}

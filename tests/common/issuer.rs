@@ -1,7 +1,7 @@
 //! An issuer of tokens with a key of its own.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
@@ -37,10 +37,15 @@ impl Issuer {
 
     /// An issuer with a new P-256 key.
     pub fn new() -> Self {
+        Self::with_kid("k1")
+    }
+
+    /// The same with a name for the key.
+    pub fn with_kid(kid: &str) -> Self {
         let pem = generate_es256().unwrap();
         let issuer = Self {
             key: SigningKey::from_pem(pem.expose()).unwrap(),
-            kid: "k1".to_owned(),
+            kid: kid.to_owned(),
             folder: tempfile::tempdir().unwrap(),
         };
         std::fs::write(issuer.key_set(), issuer.jwks().to_string()).unwrap();
@@ -62,11 +67,6 @@ impl Issuer {
     /// The file with the private key.
     pub fn private_key(&self) -> PathBuf {
         self.folder.path().join("key.pem")
-    }
-
-    /// Its folder, for other files of a test.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Its entry under `issuers`.

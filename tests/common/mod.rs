@@ -4,9 +4,12 @@
 pub mod app;
 pub mod authority;
 pub mod client;
+pub mod command;
 pub mod cut;
 pub mod exness;
+pub mod forge;
 pub mod issuer;
+pub mod keyserver;
 pub mod peers;
 pub mod postgres;
 pub mod process;
@@ -18,7 +21,9 @@ use std::time::{Duration, Instant};
 
 pub use app::App;
 pub use client::{Client, Reply};
+pub use forge::Signer;
 pub use issuer::Issuer;
+pub use keyserver::{KeyServer, Mood};
 pub use peers::Peers;
 pub use served::Served;
 pub use usher::Usher;

@@ -42,9 +42,13 @@ impl Write for Lines {
 impl Usher {
     /// In front of `app`, with the keys of `issuer` and `more` lines of configuration.
     pub fn start(app: &App, issuer: &Issuer, more: &str) -> Self {
-        let upstream = format!("http://{}", app.address);
+        Self::before(app.address, issuer, more)
+    }
+
+    /// The same in front of whatever listens at `upstream`.
+    pub fn before(upstream: SocketAddr, issuer: &Issuer, more: &str) -> Self {
         Self::configured(&format!(
-            "upstream: {upstream}\nissuers: [{}]\n{more}",
+            "upstream: http://{upstream}\nissuers: [{}]\n{more}",
             issuer.yaml()
         ))
     }
@@ -149,6 +153,42 @@ impl Usher {
         self.raw(format!("GET {target} HTTP/1.1\r\nHost: app.test\r\n\r\n"))
     }
 
+    /// Sends what must be refused with one of these statuses: the app sees nothing of it, and
+    /// a good request passes afterwards.
+    #[track_caller]
+    pub fn refuses(
+        &self,
+        app: &App,
+        token: &str,
+        bytes: impl AsRef<[u8]>,
+        statuses: &[u16],
+    ) -> Reply {
+        let before = app.count();
+        let shown = String::from_utf8_lossy(bytes.as_ref()).into_owned();
+        let mut client = self.connect();
+        client.send(bytes);
+        let reply = client.reply();
+        let reply = reply.unwrap_or_else(|| panic!("no answer to {shown:?}"));
+        assert!(
+            statuses.contains(&reply.status),
+            "{} to {shown:?}",
+            reply.status
+        );
+        self.serves(token);
+        let seen: Vec<_> = app.received()[before..]
+            .iter()
+            .map(|r| r.line().to_owned())
+            .collect();
+        assert_eq!(seen, ["GET /good HTTP/1.1"], "after {shown:?}");
+        reply
+    }
+
+    /// A good request passes.
+    #[track_caller]
+    pub fn serves(&self, token: &str) {
+        assert_eq!(self.get("/good", token).status, 200);
+    }
+
     /// `GET` on the admin listener.
     #[track_caller]
     pub fn admin(&self, path: &str) -> Reply {
@@ -168,10 +208,15 @@ impl Usher {
             .map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// The access log so far.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
+    }
+
     /// The access lines so far.
     pub fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.lines.lock().unwrap().clone()).unwrap();
-        text.lines()
+        self.text()
+            .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use usher::config::{KeySource, load, parse, schema};
 
 use super::{BASE, SECRET, shown};
@@ -119,4 +119,65 @@ fn check_ends_with_78_when_something_is_wrong() {
     let (code, text) = check();
     assert_eq!(code, Some(78));
     assert!(text.contains("usher.yaml:1"), "{text}");
+}
+
+#[test]
+fn the_page_about_the_configuration_names_every_key() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let page = fs::read_to_string(page).unwrap();
+    let schema = schema();
+    let keys = keys(&schema, &schema, "");
+    assert!(keys.len() >= 60, "{keys:?}");
+    for (name, below) in keys {
+        let named = match below.as_str() {
+            "" => section(&page, &name).is_some(),
+            _ => section(&page, &below).is_some_and(|section| {
+                section.contains(&format!("`{name}`"))
+                    || section.contains(&format!("`{below}.{name}`"))
+            }),
+        };
+        assert!(
+            named,
+            "docs/configuration.md does not explain `{name}` {below}"
+        );
+    }
+}
+
+/// What the page says under the heading of a key, up to the next heading.
+fn section<'p>(page: &'p str, key: &str) -> Option<&'p str> {
+    let heading = format!("\n### `{key}`\n");
+    let start = page.find(&heading)? + heading.len();
+    let rest = &page[start..];
+    Some(&rest[..rest.find("\n##").unwrap_or(rest.len())])
+}
+
+/// The keys of an object in the schema and one level further down, each with what it is in.
+fn keys(root: &Value, object: &Value, below: &str) -> Vec<(String, String)> {
+    let mut keys = Vec::new();
+    for (name, property) in object["properties"].as_object().unwrap() {
+        keys.push((name.clone(), below.to_owned()));
+        if below.is_empty() {
+            for object in objects(root, property) {
+                keys.extend(self::keys(root, object, name));
+            }
+        }
+    }
+    keys
+}
+
+/// The objects that a property may be, or be a list of.
+fn objects<'s>(root: &'s Value, property: &'s Value) -> Vec<&'s Value> {
+    if let Some(name) = property["$ref"].as_str() {
+        let definition = root.pointer(name.trim_start_matches('#')).unwrap();
+        return objects(root, definition);
+    }
+    if property["properties"].is_object() {
+        return vec![property];
+    }
+    let choices = property["anyOf"].as_array().into_iter().flatten();
+    let items = property.get("items");
+    choices
+        .chain(items)
+        .flat_map(|property| objects(root, property))
+        .collect()
 }

@@ -94,11 +94,26 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         true => Persona::defaults(),
         false => arguments.persona.clone(),
     };
-    let guide = match guide(arguments, &state, &personas) {
-        Ok(guide) => guide,
+    let tokens: Result<Vec<_>, _> = personas
+        .iter()
+        .map(|persona| {
+            let token = state.mint(persona, Clock::System.now(), arguments.life)?;
+            Ok::<_, String>((persona.describe(), token))
+        })
+        .collect();
+    let tokens = match tokens {
+        Ok(tokens) => tokens,
         Err(error) => return fail(error),
     };
-    serve::serve(loaded.config, |_| println!("{guide}"))
+    serve::serve(loaded.config, |bound| {
+        // With port 0 only the sockets know.
+        let address = bound.addresses().first().copied();
+        let addresses = (
+            address.unwrap_or(arguments.listen),
+            bound.admin_address().unwrap_or(arguments.admin),
+        );
+        println!("{}", guide(arguments, &state, addresses, &tokens));
+    })
 }
 
 /// The configuration that `dev` stands for; a real one looks like it.
@@ -149,9 +164,12 @@ fn users(arguments: &Arguments, state: &State) -> serde_json::Value {
 }
 
 /// What to try, with tokens that work as printed.
-fn guide(arguments: &Arguments, state: &State, personas: &[Persona]) -> Result<String, String> {
-    let address = arguments.listen;
-    let now = Clock::System.now();
+fn guide(
+    arguments: &Arguments,
+    state: &State,
+    (address, admin): (SocketAddr, SocketAddr),
+    tokens: &[(String, String)],
+) -> String {
     let mut text = format!("usher dev: http://{address} protects ");
     match &arguments.upstream {
         Some(url) => text.push_str(url),
@@ -161,12 +179,10 @@ fn guide(arguments: &Arguments, state: &State, personas: &[Persona]) -> Result<S
         text,
         "\n\nNobody gets in without a token:\n\n  curl -i http://{address}/\n"
     );
-    for persona in personas {
-        let token = state.mint(persona, now, arguments.life)?;
+    for (persona, token) in tokens {
         let _ = write!(
             text,
-            "\nBe {}:\n\n  curl -H 'Authorization: Bearer {token}' http://{address}/\n",
-            persona.describe()
+            "\nBe {persona}:\n\n  curl -H 'Authorization: Bearer {token}' http://{address}/\n",
         );
     }
     let _ = write!(
@@ -176,8 +192,7 @@ fn guide(arguments: &Arguments, state: &State, personas: &[Persona]) -> Result<S
          Another token: usher token mint --persona id=7,name=eve\n\
          How it goes: curl http://{admin}/readyz · curl http://{admin}/metrics\n\
          The issuer's key is in {dir}; Ctrl-C ends.\n",
-        admin = arguments.admin,
         dir = state.folder().display(),
     );
-    Ok(text)
+    text
 }

@@ -1,0 +1,138 @@
+//! The parts of the line, made from a configuration as `usher::bind` makes them, and a request.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use http::Request;
+use http::request::Parts;
+use usher::Options;
+use usher::clock::Clock;
+use usher::config;
+use usher::edge::Peer;
+use usher::head::RequestHead;
+use usher::identify::Identify;
+use usher::sidecar::Sidecar;
+use usher::telemetry::Sink;
+
+/// A token of 2023 that is good until 2100; its private key is gone.
+pub(crate) const TOKEN: &str = include_str!("token.txt");
+
+/// A cache that keeps the token.
+pub(crate) const SEEN: &str = "weight: 1MiB";
+/// A cache that keeps nothing.
+pub(crate) const NEVER_SEEN: &str = "max_life: 0s";
+
+/// Some day in 2026.
+const NOW: i64 = 1_780_000_000;
+
+/// Everything but the connections.
+pub(crate) struct Made {
+    pub(crate) identify: Arc<Identify>,
+    pub(crate) sidecar: Arc<Sidecar>,
+    pub(crate) settings: config::Config,
+}
+
+impl Made {
+    /// With this cache and so many routes.
+    pub(crate) fn new(cache: &str, routes: usize) -> Self {
+        Self::before(9, cache, routes)
+    }
+
+    /// Before an app on this port.
+    pub(crate) fn before(port: u16, cache: &str, routes: usize) -> Self {
+        let settings = settings(port, cache, routes);
+        let options = Options {
+            clock: Clock::Manual(usher::clock::ManualClock::new(NOW)),
+            access: Sink::Stdout,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let parts = runtime
+            .block_on(usher::assemble(&settings, options))
+            .expect("it is good");
+        let (identify, sidecar) = (parts.identify, parts.sidecar);
+        Self {
+            identify,
+            sidecar,
+            settings,
+        }
+    }
+
+    /// Runs `work` with a request to the last of so many routes, past the edge.
+    pub(crate) fn with_head(&self, routes: usize, work: impl FnOnce(&RequestHead<'_>)) {
+        let mut request = request();
+        request.uri = target(routes - 1).parse().expect("a target");
+        let edge = &self.sidecar.edge;
+        let arrival = edge.receive(&peer(), &mut request).expect("it is good");
+        work(&edge.read(&arrival, &request).expect("it is good"));
+    }
+}
+
+fn settings(port: u16, cache: &str, routes: usize) -> config::Config {
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/micro/jwks.json");
+    let mut text = format!(
+        "upstream: http://127.0.0.1:{port}\nadmin: off\nworkers: 1\nlog: {{ access: false }}\n\
+         issuers: [{{ issuer: 'https://idp.example.com/', jwks_file: '{keys}', \
+         audiences: [app], algorithms: [RS256] }}]\n\
+         headers: {{ X-User-Id: id, X-User-Email: email }}\n\
+         tokens: {{ cache: {{ {cache} }} }}\nroutes:\n"
+    );
+    for place in 0..routes {
+        let path = target(place);
+        text.push_str(&format!(
+            "  - {{ path: '{path}/**', require: {{ roles: [user] }} }}\n"
+        ));
+    }
+    config::parse(&text, "micro", &|_| None)
+        .unwrap_or_else(|problems| panic!("{problems:?}"))
+        .config
+}
+
+/// All routes share their first segments, so that no index spares the search.
+fn target(place: usize) -> String {
+    format!("/api/v1/area-{place}")
+}
+
+/// The text of a browser's request.
+pub(crate) fn text() -> String {
+    format!(
+        "GET {} HTTP/1.1\r\nhost: app.example.com\r\nuser-agent: Mozilla/5.0 (X11; Linux)\r\n\
+         accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\naccept-language: en;q=0.8\r\n\
+         accept-encoding: gzip, deflate, br\r\nx-request-id: 7b1d1bd6\r\ncookie: theme=dark\r\n\
+         authorization: Bearer {}\r\n\r\n",
+        target(0),
+        TOKEN.trim()
+    )
+}
+
+/// The same, parsed.
+pub(crate) fn request() -> Parts {
+    let text = text();
+    let mut lines = text.lines();
+    let mut request = Request::new(());
+    let target = lines.next().and_then(|line| line.split(' ').nth(1));
+    *request.uri_mut() = target.and_then(|text| text.parse().ok()).expect("a target");
+    for line in lines.take_while(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(": ").expect("a field");
+        let name: http::HeaderName = name.parse().expect("a name");
+        request
+            .headers_mut()
+            .append(name, value.parse().expect("a value"));
+    }
+    request.into_parts().0
+}
+
+/// The client.
+pub(crate) fn peer() -> Peer {
+    Peer::from(std::net::SocketAddr::from(([203, 0, 113, 7], 50_000)))
+}
+
+/// The outcome of a future that has nothing to wait for.
+pub(crate) fn now<T>(work: impl Future<Output = T>) -> T {
+    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => panic!("it waits"),
+    }
+}

@@ -1,0 +1,1 @@
+"""usher beside other proxies, on one machine, under one load."""

@@ -1,0 +1,130 @@
+//! Everything that a request meets, made from a configuration.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use crate::admin::Readiness;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::cors::Rules;
+use crate::edge::Edge;
+use crate::endpoint::Endpoints;
+use crate::gate::Gate;
+use crate::identify::{self, Identify, Refresher};
+use crate::identity::{CallerClaims, Kept};
+use crate::route::Routes;
+use crate::run::{Options, StartError};
+use crate::sidecar::Sidecar;
+use crate::telemetry::Telemetry;
+use crate::upstream::{self, Upstream};
+use crate::users::{self, Users};
+
+/// The parts of an usher, without its sockets.
+pub struct Assembled {
+    /// What all workers share.
+    pub sidecar: Arc<Sidecar>,
+    /// Who is this?
+    pub identify: Arc<Identify>,
+    /// Whether traffic may come.
+    pub readiness: Arc<Readiness>,
+    /// Tasks that keep the issuers' keys fresh.
+    pub refreshers: Vec<Refresher>,
+    /// What the workers' pools count.
+    pub pools: upstream::Metrics,
+}
+
+/// Makes the parts; nothing is bound, and no task runs yet.
+///
+/// # Errors
+/// [`StartError`]: a key file is unusable, or the users' settings are.
+pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, StartError> {
+    let mut registry = Registry::with_prefix("usher");
+    let mut kept = Kept::default();
+    let routes = Routes::new(settings, &mut kept);
+    let claims = Endpoints::claims(&settings.endpoints, &mut kept);
+    let caller = CallerClaims::new(&mut kept);
+    let (identify, refreshers) = identify(settings, kept, &options.clock, &mut registry)?;
+    let users = users(settings, &options.clock, &mut registry).await?;
+    let pools = upstream::Metrics::default();
+    pools.register(&mut registry);
+    let names = routes.all().iter().map(|route| route.name.clone());
+    let telemetry = Telemetry::new(
+        &settings.log,
+        names.collect(),
+        registry,
+        options.clock,
+        options.access,
+    );
+    let sidecar = Sidecar {
+        edge: Arc::new(edge(settings)),
+        routes,
+        gate: Gate::new(identify.clone(), users.clone(), caller),
+        endpoints: Endpoints::new(claims, &identify, users.clone(), caller),
+        cors: Rules::new(settings),
+        upstream: Upstream::new(settings, identify.clone()),
+        telemetry,
+        in_flight: Arc::new(tokio::sync::Semaphore::new(settings.limits.requests)),
+    };
+    Ok(Assembled {
+        sidecar: Arc::new(sidecar),
+        readiness: Arc::new(Readiness::new(identify.clone(), users)),
+        identify,
+        refreshers,
+        pools,
+    })
+}
+
+fn identify(
+    settings: &Config,
+    kept: Kept,
+    clock: &Clock,
+    registry: &mut Registry,
+) -> Result<(Arc<Identify>, Vec<Refresher>), StartError> {
+    let metrics = identify::Metrics::default();
+    metrics.register(registry);
+    let settings = identify::Settings {
+        issuers: settings.issuers.clone(),
+        tokens: settings.tokens.clone(),
+        headers: settings.headers.clone(),
+        kept,
+        identity_bytes: settings.limits.identity_bytes,
+    };
+    let (identify, refreshers) =
+        Identify::new(settings, clock.clone(), metrics).map_err(StartError::Keys)?;
+    Ok((Arc::new(identify), refreshers))
+}
+
+async fn users(
+    settings: &Config,
+    clock: &Clock,
+    registry: &mut Registry,
+) -> Result<Option<Arc<Users>>, StartError> {
+    let Some(settings) = &settings.users else {
+        return Ok(None);
+    };
+    let metrics = users::metrics::Metrics::default();
+    metrics.register(registry);
+    let users = Users::open(settings.clone(), metrics, clock.clone()).await;
+    users.map(Arc::new).map(Some).map_err(StartError::Users)
+}
+
+fn edge(settings: &Config) -> Edge {
+    Edge::new(
+        &settings.headers,
+        &settings.header_exceptions,
+        settings.trusted_proxies.clone(),
+        &settings.tokens.from,
+        &settings.limits,
+        &instance(),
+    )
+}
+
+/// A name for this process among all the proxies in the world, for `Via`.
+fn instance() -> String {
+    let mut bytes = [0; 6];
+    // Without randomness the name is the same everywhere; a chain of two ushers then looks
+    // like a loop, which is refused rather than let through.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    data_encoding::HEXLOWER.encode(&bytes)
+}

@@ -1,0 +1,230 @@
+//! `usher token`: minting, reading, and why a token passes or fails.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::json;
+
+use super::file;
+use crate::common::command::{run, said, usher};
+use crate::common::issuer::now;
+use crate::common::{Issuer, KeyServer};
+
+#[test]
+fn a_minted_token_passes_where_its_key_is_trusted() {
+    let (folder, issuer) = (tempfile::tempdir().unwrap(), Issuer::new());
+    let config = file(folder.path(), &issuer, "");
+    let key = issuer.private_key();
+    let iss = format!("iss={}", Issuer::NAME);
+    let (code, token, err) = run(&[
+        "token",
+        "mint",
+        "--key",
+        key.to_str().unwrap(),
+        "--kid",
+        "k1",
+        "--claim",
+        &iss,
+        "--claim",
+        "aud=app",
+        "--claim",
+        "sub:=42",
+        "--life",
+        "2m",
+    ]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let (code, out, err) = run(&[
+        "token",
+        "verify",
+        "--config",
+        config.to_str().unwrap(),
+        token.trim(),
+    ]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(!out.contains("FAILED"), "{out}");
+    for step in [
+        "size",
+        "shape",
+        "header",
+        "issuer",
+        "algorithm",
+        "signature",
+        "times",
+        "audience",
+        "id",
+    ] {
+        assert!(
+            out.lines()
+                .any(|line| line.starts_with(&format!("passed  {step}"))),
+            "{step}: {out}"
+        );
+    }
+}
+
+#[test]
+fn verify_tells_the_step_that_fails() {
+    let (folder, issuer) = (tempfile::tempdir().unwrap(), Issuer::new());
+    let config = file(folder.path(), &issuer, "limits: { token_bytes: 2KiB }\n");
+    let config = config.to_str().unwrap();
+    let good = issuer.token("alice");
+    let bad = |more| issuer.token_with("alice", more);
+    let (signed, made) = good.rsplit_once('.').unwrap();
+    let stranger = Issuer::new().token("alice");
+    let table = [
+        ("size", "x".repeat(3000)),
+        ("shape", signed.to_owned()),
+        ("header", format!("e30{}", &good[good.find('.').unwrap()..])),
+        (
+            "payload",
+            format!("{}.e.{made}", good.split('.').next().unwrap()),
+        ),
+        ("issuer", bad(json!({ "iss": "https://evil.test/" }))),
+        ("signature", stranger),
+        ("times", bad(json!({ "exp": now() - 1 }))),
+        ("times", bad(json!({ "nbf": now() + 100 }))),
+        ("audience", bad(json!({ "aud": "other" }))),
+        ("id", bad(json!({ "sub": null }))),
+        ("headers", bad(json!({ "name": "a\nb" }))),
+    ];
+    for (step, token) in table {
+        let (code, out, err) = run(&["token", "verify", "--config", config, &token]);
+        assert_eq!((code, err.as_str()), (1, ""), "{step}: {out}");
+        let last = out.lines().last().unwrap();
+        assert!(
+            last.starts_with(&format!("FAILED  {step}")),
+            "{step}: {out}"
+        );
+        assert_eq!(out.matches("FAILED").count(), 1, "{out}");
+    }
+    let stranger = Issuer::with_kid("stranger").token("alice");
+    let (code, out, _) = run(&["token", "verify", "--config", config, &stranger]);
+    assert_eq!(code, 1);
+    assert!(out.contains("FAILED  key"), "{out}");
+    let (code, _, err) = run(&["token", "verify", "--config", "/nowhere.yaml", &good]);
+    assert_eq!(code, 78);
+    assert!(err.contains("/nowhere.yaml"), "{err}");
+}
+
+#[test]
+fn verify_fetches_keys_as_serve_would() {
+    let (folder, issuer) = (tempfile::tempdir().unwrap(), Issuer::new());
+    let server = KeyServer::start(issuer.jwks());
+    let path = folder.path().join("usher.yaml");
+    let text = format!(
+        "upstream: http://127.0.0.1:9\nissuers: [{{ issuer: \"{}\", audiences: [app] }}]\n",
+        server.issuer()
+    );
+    std::fs::write(&path, text).unwrap();
+    let token = issuer.token_with("alice", json!({ "iss": server.issuer() }));
+    let verify = [
+        "token",
+        "verify",
+        "--config",
+        path.to_str().unwrap(),
+        &token,
+    ];
+    let (code, out, err) = run(&verify);
+    assert_eq!(code, 0, "{out}{err}");
+    server.set_discovery("{}");
+    let (code, out, _) = run(&verify);
+    assert_eq!(code, 1);
+    assert!(out.contains("FAILED  keys"), "{out}");
+}
+
+#[test]
+fn inspect_says_that_it_verifies_nothing() {
+    let token = Issuer::new().token_with("ålice", json!({ "exp": 1_800_000_000 }));
+    let (code, out, err) = run(&["token", "inspect", &token]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("NOT VERIFIED"), "{out}");
+    assert!(
+        out.contains("ålice") && out.contains("2027-01-15T08:00:00Z"),
+        "{out}"
+    );
+    assert!(out.contains(&usher_fingerprint(&token)), "{out}");
+    let (code, out, err) = run(&["token", "inspect", "not.a.token"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("token_malformed"), "{err}");
+    // A token in the arguments is a token in the list of processes.
+    let mut command = usher(&["token", "inspect", "-"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{token}").unwrap();
+    let (code, out, _) = said(&child.wait_with_output().unwrap());
+    assert_eq!(code, 0);
+    assert!(out.contains("ålice"), "{out}");
+}
+
+fn usher_fingerprint(token: &str) -> String {
+    ::usher::identify::fingerprint(token).to_string()
+}
+
+#[test]
+fn minting_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, [7; 64]).unwrap();
+    let secret = secret.to_str().unwrap();
+    let table = [
+        (&["token", "mint"][..], 1, "who signs?"),
+        (
+            &["token", "mint", "--key", "/nowhere.pem"],
+            1,
+            "/nowhere.pem",
+        ),
+        (&["token", "mint", "--key", secret], 1, "not PEM"),
+        (
+            &[
+                "token",
+                "mint",
+                "--secret-file",
+                secret,
+                "--algorithm",
+                "RS256",
+            ],
+            1,
+            "RS256",
+        ),
+        (
+            &[
+                "token",
+                "mint",
+                "--secret-file",
+                secret,
+                "--algorithm",
+                "none",
+            ],
+            2,
+            "HS256",
+        ),
+        (
+            &["token", "mint", "--secret-file", secret, "--claim", "x"],
+            2,
+            "name=text",
+        ),
+        (
+            &["token", "mint", "--secret-file", secret, "--claim", "x:=y"],
+            2,
+            "not JSON",
+        ),
+    ];
+    for (arguments, wanted, phrase) in table {
+        let (code, out, err) = run(arguments);
+        assert_eq!((code, out.as_str()), (wanted, ""), "{arguments:?}: {err}");
+        assert!(err.contains(phrase), "{arguments:?}: {err}");
+    }
+    let (code, token, _) = run(&[
+        "token",
+        "mint",
+        "--secret-file",
+        secret,
+        "--algorithm",
+        "HS512",
+    ]);
+    assert_eq!(code, 0);
+    let (_, out, _) = run(&["token", "inspect", token.trim()]);
+    assert!(out.contains("HS512"), "{out}");
+}
