@@ -1,5 +1,7 @@
 //! Who is calling, as the token says.
 
+use std::sync::OnceLock;
+
 use http::HeaderValue;
 use serde_json::Value;
 
@@ -18,6 +20,9 @@ pub struct Identity {
     /// The identity headers' values, in the order of the configuration; `None` where the
     /// token has no such claim.
     pub headers: Box<[Option<HeaderValue>]>,
+    /// What `users` knows this caller by, once it was asked; it is made from what stands above,
+    /// so it need not be made again for each request.
+    pub user_key: OnceLock<[u8; 32]>,
 }
 
 /// The place of a claim among those that are kept.

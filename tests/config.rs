@@ -4,6 +4,7 @@ mod files;
 mod good;
 mod problems;
 mod properties;
+mod users;
 
 use usher::config::{Config, Loaded, Problem, Severity, parse};
 

@@ -8,13 +8,18 @@
 )]
 
 mod cache;
+mod check_connect;
 mod command_line;
 mod common;
 mod config;
 mod cors;
 mod denials;
+mod dev_flow;
 mod dockerfile;
 mod documents;
+mod ensure_user;
+mod first_sight;
+mod first_sight_processes;
 mod forwarded;
 mod framing;
 mod identity_headers;
@@ -29,3 +34,4 @@ mod sources;
 mod tokens;
 mod users;
 mod verify;
+mod verify_user;

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{self, Config, Listen, Loaded, Problem};
-
 use crate::clock::Clock;
+use crate::config::users::DirectorySettings;
+use crate::config::{self, Config, Listen, Loaded, Problem};
 use crate::users::Users;
 use crate::users::metrics::Metrics;
 
@@ -39,11 +39,12 @@ pub(super) fn run(file: &Path, connect: bool) -> ExitCode {
 
 /// What the directory and Redis say is wrong, by name.
 fn peers(config: &Config) -> Vec<String> {
-    let Some(settings) = config.users.clone() else {
+    let Some(mut settings) = config.users.clone() else {
         return vec![
             "--connect: there is nobody to ask, since `users` is not configured".to_owned(),
         ];
     };
+    leave_no_file(&mut settings.directory);
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -57,6 +58,18 @@ fn peers(config: &Config) -> Vec<String> {
             Err(error) => vec![format!("users: {error}")],
         }
     })
+}
+
+/// A file that is not there yet is made by the usher that serves, who may run as somebody else;
+/// here it is only tried out.
+fn leave_no_file(directory: &mut DirectorySettings) {
+    let DirectorySettings::Sqlite { path, .. } = directory else {
+        return;
+    };
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    if !path.exists() && folder.is_none_or(Path::exists) {
+        *path = ":memory:".into();
+    }
 }
 
 fn good(

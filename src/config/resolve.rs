@@ -66,7 +66,7 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
     let columns = users
         .as_ref()
         .map(|users| users.table.extra_columns.clone());
-    let (headers, columns) = users::headers(headers, columns, cx);
+    let (headers, columns) = users::headers(file.headers.as_ref(), headers, columns, cx);
     let users = users.map(|mut users| {
         users.table.extra_columns = columns;
         users

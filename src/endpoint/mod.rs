@@ -98,6 +98,10 @@ impl Answer {
     fn refused(status: StatusCode, body: &'static str, denial: Denial) -> Self {
         let mut response = respond::json(status, body);
         respond::explain(&denial, response.headers_mut());
+        if status != StatusCode::UNAUTHORIZED {
+            // A challenge would blame the token, which the contract's status does not.
+            response.headers_mut().remove(header::WWW_AUTHENTICATE);
+        }
         Self {
             response,
             denial: Some(denial),

@@ -117,7 +117,8 @@ fn token<'a>(head: &RequestHead<'a>) -> Result<&'a str, (&'static str, Denial)> 
 
 fn refused(denial: Denial) -> Answer {
     match denial.reason {
-        Reason::IdMissing | Reason::IdentityRefused => {
+        // The token is good; what it says of its user is not.
+        Reason::IdMissing | Reason::IdentityRefused | Reason::IdentityTooLarge => {
             Answer::refused(StatusCode::BAD_REQUEST, PAYLOAD, denial)
         }
         _ if denial.status() == StatusCode::SERVICE_UNAVAILABLE => {

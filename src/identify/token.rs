@@ -1,7 +1,7 @@
 //! From a token to an identity, in the one order in which that is sound: size, shape, header,
 //! issuer, algorithm, key, signature, and only then the claims.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
 
@@ -294,6 +294,7 @@ fn identity(
         id,
         kept: rules.kept.iter().map(keep).collect(),
         headers,
+        user_key: OnceLock::new(),
     })
 }
 

@@ -121,6 +121,7 @@ mod tests {
             email: None,
             name: None,
             email_verified: false,
+            key: None,
         })
     }
 

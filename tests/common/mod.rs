@@ -6,12 +6,15 @@ pub mod authority;
 pub mod client;
 pub mod command;
 pub mod cut;
+pub mod exness;
 pub mod forge;
 pub mod issuer;
 pub mod keyserver;
+pub mod peers;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod served;
 pub mod usher;
 
 use std::time::{Duration, Instant};
@@ -21,6 +24,8 @@ pub use client::{Client, Reply};
 pub use forge::Signer;
 pub use issuer::Issuer;
 pub use keyserver::{KeyServer, Mood};
+pub use peers::Peers;
+pub use served::Served;
 pub use usher::Usher;
 
 /// Waits until `check` gives something, looking often; fails after ten seconds.

@@ -1,7 +1,8 @@
 //! A small engine and storage writer in the contract's terms, with the ways in which it can be odd.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::Value;
@@ -48,6 +49,14 @@ impl Default for Habits {
 pub struct Engine {
     task: JoinHandle<()>,
     created: Arc<AtomicU64>,
+    storage: Arc<Storage>,
+}
+
+/// Writes rows, and writes them again when PostgreSQL is back.
+struct Storage {
+    url: String,
+    client: tokio::sync::Mutex<Arc<tokio_postgres::Client>>,
+    written: Mutex<HashSet<String>>,
 }
 
 impl Engine {
@@ -57,14 +66,28 @@ impl Engine {
         join_group(&mut connection).await;
         let client = redis::Client::open(redis.url()).expect("a URL");
         let created = Arc::new(AtomicU64::new(0));
-        let database = Arc::new(postgres.connect().await);
-        let task = tokio::spawn(run(client, connection, database, habits, created.clone()));
-        Self { task, created }
+        let storage = Arc::new(Storage {
+            url: postgres.url(),
+            client: tokio::sync::Mutex::new(Arc::new(postgres.connect().await)),
+            written: Mutex::default(),
+        });
+        let work = run(client, connection, storage.clone(), habits, created.clone());
+        Self {
+            task: tokio::spawn(work),
+            created,
+            storage,
+        }
     }
 
     /// `createUser` requests seen.
     pub fn seen(&self) -> u64 {
         self.created.load(Ordering::SeqCst)
+    }
+
+    /// Tells whether the row of an id is written, for whoever runs on another thread.
+    pub fn witness(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
+        let storage = self.storage.clone();
+        move |id| storage.written.lock().expect("not poisoned").contains(id)
     }
 }
 
@@ -84,7 +107,7 @@ async fn join_group(connection: &mut MultiplexedConnection) {
 async fn run(
     client: redis::Client,
     mut connection: MultiplexedConnection,
-    database: Arc<tokio_postgres::Client>,
+    storage: Arc<Storage>,
     habits: Habits,
     created: Arc<AtomicU64>,
 ) {
@@ -119,8 +142,8 @@ async fn run(
             };
             created.fetch_add(1, Ordering::SeqCst);
             answer(&mut connection, &habits, &message).await;
-            let (database, habits) = (database.clone(), habits.clone());
-            tokio::spawn(async move { store(&database, &habits, &message).await });
+            let (storage, habits) = (storage.clone(), habits.clone());
+            tokio::spawn(async move { store(&storage, &habits, &message).await });
         }
     }
 }
@@ -166,40 +189,55 @@ async fn make_noise(connection: &mut MultiplexedConnection) {
     }
 }
 
-pub async fn say(connection: &mut MultiplexedConnection, field: &str, text: &[u8]) {
-    let _: String = redis::cmd("XADD")
+async fn say(connection: &mut MultiplexedConnection, field: &str, text: &[u8]) {
+    // Redis may be gone by now: then nobody hears it.
+    let _: Result<String, _> = redis::cmd("XADD")
         .arg("stream:exnessReceive")
         .arg("*")
         .arg(field)
         .arg(text)
         .query_async(connection)
-        .await
-        .expect("replied");
+        .await;
 }
 
-/// The storage writer's rule (wire contract §3.2).
-async fn store(database: &tokio_postgres::Client, habits: &Habits, request: &Json) {
+async fn store(storage: &Storage, habits: &Habits, request: &Json) {
     if habits.no_row {
         return;
     }
     tokio::time::sleep(habits.row_after).await;
     let id = request["userId"].as_str().expect("an id");
     let email = request["userEmail"].as_str().expect("an e-mail");
-    let by_email = r#"UPDATE "User" SET "userID" = $1 WHERE "email" = $2"#;
-    let by_id = r#"UPDATE "User" SET "email" = $2 WHERE "userID" = $1"#;
-    for sql in [by_email, by_id] {
-        if database
-            .execute(sql, &[&id, &email])
-            .await
-            .expect("written")
-            > 0
-        {
-            return;
-        }
+    while storage.write(id, email).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let insert = r#"INSERT INTO "User" ("userID", "email") VALUES ($1, $2)"#;
-    database
-        .execute(insert, &[&id, &email])
-        .await
-        .expect("inserted");
+    let mut written = storage.written.lock().expect("not poisoned");
+    written.insert(id.to_owned());
+}
+
+impl Storage {
+    /// The storage writer's rule (wire contract §3.2).
+    async fn write(&self, id: &str, email: &str) -> Result<(), tokio_postgres::Error> {
+        let client = self.client().await?;
+        let by_email = r#"UPDATE "User" SET "userID" = $1 WHERE "email" = $2"#;
+        let by_id = r#"UPDATE "User" SET "email" = $2 WHERE "userID" = $1"#;
+        for sql in [by_email, by_id] {
+            if client.execute(sql, &[&id, &email]).await? > 0 {
+                return Ok(());
+            }
+        }
+        let insert = r#"INSERT INTO "User" ("userID", "email") VALUES ($1, $2)"#;
+        client.execute(insert, &[&id, &email]).await?;
+        Ok(())
+    }
+
+    async fn client(&self) -> Result<Arc<tokio_postgres::Client>, tokio_postgres::Error> {
+        let mut client = self.client.lock().await;
+        if client.is_closed() {
+            let (fresh, connection) =
+                tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await?;
+            tokio::spawn(connection);
+            *client = Arc::new(fresh);
+        }
+        Ok(client.clone())
+    }
 }

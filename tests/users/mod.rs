@@ -3,11 +3,11 @@
 mod arrangements;
 mod directory;
 mod doubt;
-mod engine;
+pub mod engine;
 mod ensure;
 mod failures;
 mod first_sight;
-mod house;
+pub mod house;
 mod log;
 mod presence;
 mod replies;

@@ -35,24 +35,23 @@ pub(super) fn resolve(file: &file::Users, cx: &mut Context<'_>) -> ProvisionerSe
 }
 
 fn address(streams: &Streams, cx: &mut Context<'_>) -> Option<RedisAddress> {
-    let url = users::one_url(
+    let (key, url) = users::one_url(
         KEY,
         streams.url.as_ref(),
         streams.url_file.as_deref(),
         REMEDY,
         cx,
     )?;
-    parse(&format!("{KEY}.url"), &url, cx)
+    parse(&key, &url, cx)
 }
 
 /// The message never repeats the URL: it may hold a password.
 fn parse(key: &str, url: &str, cx: &mut Context<'_>) -> Option<RedisAddress> {
-    let known = ["redis", "unix"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme));
-    let parsed = RedisAddress::parse(url).and_then(|address| match known {
-        true => Ok(address),
-        false => Err("is not the URL of a Redis server"),
+    let scheme = url.split("://").next().unwrap_or_default();
+    let known = matches!(scheme, "redis" | "rediss" | "unix" | "redis+unix");
+    let parsed = RedisAddress::parse(url).and_then(|address| match address {
+        RedisAddress::Single(_) if !known => Err("is not the URL of a Redis server"),
+        address => Ok(address),
     });
     match parsed {
         Ok(address) => Some(address),

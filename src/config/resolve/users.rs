@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{Context, bounds, flag, key_source, provisioner};
-use crate::config::file::{self, Directory, Hidden, List, MatchBy, TextOr, UsersPreset};
+use crate::config::file::{
+    self, Directory, Hidden, List, MatchBy, Named, OneOrMany, TextOr, UsersPreset,
+};
 use crate::config::users::{
     DirectorySettings, IssuerUsers, MatchRule, PostgresSettings, PresenceSettings, Settings, Table,
 };
@@ -53,29 +55,29 @@ fn directory(file: &file::Users, cx: &mut Context<'_>) -> DirectorySettings {
         path: std::path::PathBuf::new(),
         own_table: false,
     };
-    let (key, url, full) = match &file.directory {
+    let (found, full) = match &file.directory {
         None => {
             cx.report.missing("users.directory", DIRECTORY);
             return none;
         }
-        Some(TextOr::Text(url)) => ("users.directory", Some(url.clone()), None),
+        Some(TextOr::Text(url)) => (Some(("users.directory".to_owned(), url.clone())), None),
         Some(TextOr::Full(full)) => {
-            let url = one_url(
+            let found = one_url(
                 "users.directory",
                 full.url.as_ref(),
                 full.url_file.as_deref(),
                 DIRECTORY,
                 cx,
             );
-            ("users.directory.url", url, Some(full))
+            (found, Some(full))
         }
     };
-    let Some(url) = url else {
+    let Some((key, url)) = found else {
         return none;
     };
     if let Some(path) = url.strip_prefix("sqlite:") {
         if path.is_empty() {
-            cx.error(key, "names no file", DIRECTORY);
+            cx.error(&key, "names no file", DIRECTORY);
         }
         return DirectorySettings::Sqlite {
             path: cx.path(path),
@@ -83,7 +85,7 @@ fn directory(file: &file::Users, cx: &mut Context<'_>) -> DirectorySettings {
         };
     }
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        cx.error(key, "is neither `sqlite:` nor `postgres://`", DIRECTORY);
+        cx.error(&key, "is neither `sqlite:` nor `postgres://`", DIRECTORY);
         return none;
     }
     DirectorySettings::Postgres(postgres(url, full, cx))
@@ -119,26 +121,27 @@ fn postgres(url: String, file: Option<&Directory>, cx: &mut Context<'_>) -> Post
     settings
 }
 
-/// A URL in the file, or in a file of its own since it may hold a password.
+/// A URL in the file, or in a file of its own since it may hold a password; and the key that
+/// says so.
 pub(super) fn one_url(
     key: &str,
     url: Option<&Hidden>,
     file: Option<&str>,
     remedy: &str,
     cx: &mut Context<'_>,
-) -> Option<String> {
+) -> Option<(String, String)> {
     match (url, file) {
         (Some(_), Some(_)) => {
             cx.error(key, "has both `url` and `url_file`", "Remove one of them.");
             None
         }
-        (Some(url), None) => Some(url.0.clone()),
+        (Some(url), None) => Some((format!("{key}.url"), url.0.clone())),
         (None, Some(path)) => {
             let key = format!("{key}.url_file");
             let path = cx.path(path);
             let bytes = key_source::read_file(&key, &path, cx)?;
             match String::from_utf8(bytes) {
-                Ok(text) => Some(text.trim().to_owned()),
+                Ok(text) => Some((key, text.trim().to_owned())),
                 Err(_) => {
                     cx.error(&key, "names a file that is not text", remedy);
                     None
@@ -347,6 +350,7 @@ fn told_apart(file: &file::Users, settings: &Settings, issuers: &[Issuer], cx: &
 
 /// Headers that take a column (`user.<column>`) become such, and the columns are collected.
 pub(super) fn headers(
+    file: Option<&Named<OneOrMany<String>>>,
     mut headers: Vec<IdentityHeader>,
     columns: Option<Vec<String>>,
     cx: &mut Context<'_>,
@@ -360,7 +364,7 @@ pub(super) fn headers(
         let Some(name) = claim.strip_prefix("user.") else {
             continue;
         };
-        let key = format!("headers.{}", header.name);
+        let key = key_of(header, file);
         if !known {
             cx.error(
                 &key,
@@ -378,6 +382,16 @@ pub(super) fn headers(
         });
     }
     (headers, columns)
+}
+
+/// A header's key as the file spells it: by that its line is found.
+fn key_of(header: &IdentityHeader, file: Option<&Named<OneOrMany<String>>>) -> String {
+    let members = file.map(|named| named.keyed("headers")).unwrap_or_default();
+    let name = header.name.as_str();
+    let mut keys = members
+        .into_iter()
+        .filter_map(|(key, given, _)| given.eq_ignore_ascii_case(name).then_some(key));
+    keys.next().unwrap_or_else(|| format!("headers.{name}"))
 }
 
 fn place(columns: &mut Vec<String>, name: &str) -> usize {
