@@ -198,7 +198,7 @@ pub(super) struct Limits {
 pub(super) struct Timeouts {
     /// From the first byte of a request's head to its last. Default: 10s.
     pub(super) header_read: Option<Time>,
-    /// For a connection to the app. Default: 1s.
+    /// For a connection to the app. Default: 3s, which survives one lost packet.
     pub(super) connect: Option<Time>,
     /// From sending the request to the head of the app's answer. Default: 60s.
     pub(super) response: Option<Time>,

@@ -145,7 +145,7 @@ pub(super) fn timeouts(file: &file::Timeouts, cx: &mut Context<'_>) -> Timeouts 
         |key, value, default| time(key, value, Duration::from_secs(default), MILLISECOND, cx);
     Timeouts {
         header_read: bound("timeouts.header_read", file.header_read, 10),
-        connect: bound("timeouts.connect", file.connect, 1),
+        connect: bound("timeouts.connect", file.connect, 3),
         response: bound("timeouts.response", file.response, 60),
         idle: bound("timeouts.idle", file.idle, 90),
         keep_alive: bound("timeouts.keep_alive", file.keep_alive, 75),
