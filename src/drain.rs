@@ -1,6 +1,8 @@
 //! How usher ends: everybody is told, everybody finishes, and nobody is waited for without end.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
@@ -23,6 +25,8 @@ pub struct Drain {
 #[derive(Clone, Debug)]
 pub struct Guard {
     phase: watch::Receiver<Phase>,
+    /// The same without a lock, for whoever looks often.
+    draining: Arc<AtomicBool>,
     _alive: mpsc::Sender<Infallible>,
 }
 
@@ -35,6 +39,7 @@ impl Drain {
             phase: sender,
             guard: Guard {
                 phase,
+                draining: Arc::default(),
                 _alive: alive,
             },
             finished,
@@ -53,6 +58,7 @@ impl Drain {
             guard,
             mut finished,
         } = self;
+        guard.draining.store(true, Ordering::Release);
         phase.send_replace(Phase::Draining);
         drop(guard);
         finished.recv().await;
@@ -74,7 +80,7 @@ impl Guard {
 
     /// Whether it is time to finish.
     pub fn is_draining(&self) -> bool {
-        *self.phase.borrow() == Phase::Draining
+        self.draining.load(Ordering::Acquire)
     }
 }
 

@@ -117,7 +117,7 @@ impl Gate {
         if let Some(user) = known.users.recall(&caller) {
             return Ok((Some(user), false));
         }
-        match known.users.know(&caller, mode).await {
+        match Box::pin(known.users.know(&caller, mode)).await {
             Sight::Known(user) => Ok((Some(user), false)),
             Sight::SentPending => Ok((None, true)),
             Sight::Unasked => Ok((None, false)),

@@ -20,6 +20,7 @@ use crate::config::{Config, Listen};
 use crate::drain::Guard;
 use crate::sidecar::Worker;
 use crate::telemetry::ConnectionMetrics;
+use crate::upstream::SWEEP;
 
 use connection::Server;
 
@@ -28,9 +29,6 @@ const BACKLOG: i32 = 4096;
 
 /// How long accepting rests when the process is out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// How often idle connections to the app are looked over.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// Binds an address.
 ///

@@ -160,7 +160,7 @@ impl Identify {
             Ok(verified) => return Ok(verified),
             Err(stop) => stop,
         };
-        self.wait(&stop).await?;
+        Box::pin(self.wait(&stop)).await?;
         match self.verify_once(&digest, token) {
             Ok(verified) => Ok(verified),
             Err(stop) => Err(denial(&stop)),

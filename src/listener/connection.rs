@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::Poll;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -97,14 +98,25 @@ impl Server {
         });
         let mut connection =
             std::pin::pin!(self.http.serve_connection(io, service).with_upgrades());
-        let served = tokio::select! {
-            biased;
-            served = connection.as_mut() => served,
-            () = guard.draining() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let look = guard.clone();
+        let mut draining = std::pin::pin!(guard.draining());
+        let (mut waiting, mut told) = (false, false);
+        let served = std::future::poll_fn(|cx| {
+            if let Poll::Ready(served) = connection.as_mut().poll(cx) {
+                return Poll::Ready(served);
             }
-        };
+            // Once asked, `draining` wakes this task whenever it is time; until then a flag
+            // says no for less.
+            let ask = !told && (!waiting || look.is_draining());
+            waiting = true;
+            if ask && draining.as_mut().poll(cx).is_ready() {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+                return connection.as_mut().poll(cx);
+            }
+            Poll::Pending
+        })
+        .await;
         if let Err(error) = served {
             if error.is_parse() {
                 self.metrics.broken.inc();

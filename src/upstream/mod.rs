@@ -24,7 +24,7 @@ use crate::headers::{self, Fields};
 use crate::identify::Identify;
 
 pub use body::{AnswerBody, BodyError, RequestBody};
-pub use pool::{Metrics, Pool};
+pub use pool::{Metrics, Pool, SWEEP};
 pub use wire::WireError;
 
 use body::Progress;
@@ -92,6 +92,16 @@ impl Upstream {
         if outgoing.arrival.upgrade.is_none() && outgoing.body.is_end_stream() {
             return self.send_lean(pool, &admission, outgoing).await;
         }
+        Box::pin(self.send_streaming(pool, admission, outgoing)).await
+    }
+
+    /// Sends a request with a body or an upgrade through hyper's client.
+    async fn send_streaming(
+        &self,
+        pool: &Arc<Pool>,
+        admission: Admission,
+        outgoing: Outgoing<'_>,
+    ) -> Result<Response<AnswerBody>, Denial> {
         let upgrade = outgoing.arrival.upgrade.clone();
         let (edge, guard) = (outgoing.edge, outgoing.guard);
         let mut parts = outgoing.parts;
@@ -140,7 +150,7 @@ impl Upstream {
                 Err(error) => return Err(wire_failed(&error)),
             };
         }
-        let mut wire = pool.connect_wire().await?;
+        let mut wire = Box::pin(pool.connect_wire()).await?;
         match head.is_empty() {
             true => self.write_head(wire.head(), admission, &mut outgoing),
             false => *wire.head() = head,

@@ -3,10 +3,12 @@
 //! It drives the connection from the request's own task, so that an exchange costs one write
 //! and one read and wakes nobody else. It is strict about framing: what is not clear is an
 //! error, and after an error the connection is closed. Requests with bodies and upgrades take
-//! hyper's client. `tests/wire.rs` holds the two against each other.
+//! hyper's client. `differential` holds the two against each other.
 
 mod answer;
 mod body;
+#[cfg(test)]
+mod differential;
 mod framing;
 mod request;
 
