@@ -64,7 +64,7 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         cors: Rules::new(settings),
         upstream: Upstream::new(settings, identify.clone()),
         telemetry,
-        in_flight: Arc::new(tokio::sync::Semaphore::new(settings.limits.requests)),
+        max_requests: settings.limits.requests,
     };
     Ok(Assembled {
         sidecar: Arc::new(sidecar),

@@ -33,8 +33,8 @@ pub struct Sidecar {
     pub upstream: Upstream,
     /// Metrics and the access log.
     pub telemetry: Arc<Telemetry>,
-    /// Bounds requests under way.
-    pub in_flight: Arc<tokio::sync::Semaphore>,
+    /// How many requests may be under way, counted until their answers have ended.
+    pub max_requests: usize,
 }
 
 /// One worker's view: what is shared, and its own connections to the app.
@@ -79,8 +79,9 @@ impl Worker {
         grant: &mut Grant,
     ) -> Result<Response<Body>, Denial> {
         let sidecar = &*self.sidecar;
-        let place = sidecar.in_flight.clone().try_acquire_owned();
-        record.hold(place.map_err(|_| overloaded())?);
+        if record.under_way() > sidecar.max_requests {
+            return Err(overloaded());
+        }
 
         let arrival = sidecar.edge.receive(peer, &mut parts)?;
         let head = sidecar.edge.read(&arrival, &parts)?;

@@ -25,7 +25,10 @@ pub(super) fn run(file: &Path, connect: bool) -> ExitCode {
             for problem in &missing {
                 let _ = writeln!(err, "{}: {problem}", file.display());
             }
-            let written = good(file, &loaded, &mut out, &mut err);
+            let written = match missing.is_empty() {
+                true => good(file, &loaded, &mut out, &mut err),
+                false => list(&loaded.warnings, &mut err),
+            };
             (missing.is_empty(), written)
         }
         Err(problems) => (false, bad(file, &problems, &mut err)),

@@ -10,6 +10,7 @@ mod schema;
 mod serve;
 mod token;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -82,13 +83,12 @@ impl Cli {
             Command::Schema => schema::run(),
             Command::Probe(arguments) => probe::run(&arguments),
             Command::Completions { shell } => {
-                clap_complete::generate(
-                    shell,
-                    &mut Self::command(),
-                    "usher",
-                    &mut std::io::stdout(),
-                );
-                ExitCode::SUCCESS
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "usher", &mut text);
+                match std::io::stdout().write_all(&text) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error) => fail(error),
+                }
             }
         }
     }

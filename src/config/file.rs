@@ -62,8 +62,6 @@ pub(super) struct File {
     pub(super) log: Option<Log>,
     /// Threads that serve requests, 1 to 256. Default: the processors usher may use.
     pub(super) workers: Option<Count>,
-    /// Where usher keeps what should survive a restart. Default: nothing is kept.
-    pub(super) state_dir: Option<String>,
 }
 
 /// The protected app.

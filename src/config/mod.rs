@@ -69,8 +69,6 @@ pub struct Config {
     pub log: Log,
     /// Threads that serve requests; at least 1.
     pub workers: usize,
-    /// Where usher keeps what should survive a restart; `None`: nothing is kept.
-    pub state_dir: Option<PathBuf>,
 }
 
 /// An address to listen on.

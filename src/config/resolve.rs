@@ -98,7 +98,6 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         shutdown: bounds::shutdown(&file.shutdown.unwrap_or_default()),
         log: log(file.log.unwrap_or_default(), cx),
         workers: bounds::whole("workers", file.workers, processors(), 1..=256, cx),
-        state_dir: file.state_dir.map(|dir| cx.path(&dir)),
     }
 }
 

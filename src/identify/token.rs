@@ -134,9 +134,15 @@ pub(super) fn size(token: &str, max_bytes: usize) -> Result<(), Denial> {
 }
 
 fn describe(header: &Header) -> String {
+    let shown = |text: &Option<String>| match text {
+        Some(text) => format!("{text:?}"),
+        None => "none".to_owned(),
+    };
     format!(
-        "alg {:?}, kid {:?}, typ {:?}",
-        header.alg, header.kid, header.typ
+        "alg {:?}, kid {}, typ {}",
+        header.alg,
+        shown(&header.kid),
+        shown(&header.typ)
     )
 }
 

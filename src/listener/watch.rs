@@ -165,7 +165,7 @@ impl AsyncWrite for Watched {
 
 /// An answer of this size is copied together: one plain send costs the kernel less than a
 /// vectored one.
-const SMALL: usize = 2048;
+const SMALL: usize = 1024;
 
 fn gather<'a>(bufs: &[io::IoSlice<'_>], small: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
     let mut end = 0;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::denial::{Denial, Fault};
@@ -47,8 +46,8 @@ pub struct Record {
     route: Option<usize>,
     outcome: Outcome,
     denial: Option<Box<Denial>>,
-    /// Its place among the requests under way.
-    place: Option<OwnedSemaphorePermit>,
+    /// The requests under way when it began, itself included.
+    under_way: usize,
     /// Present when an access line is wanted.
     details: Option<Box<Details>>,
 }
@@ -73,7 +72,7 @@ impl Record {
         parts: &Parts,
         client: impl FnOnce() -> String,
     ) -> Self {
-        telemetry.metrics.in_flight.inc();
+        let before = telemetry.metrics.in_flight.inc();
         let details = telemetry.access.is_some().then(|| {
             Box::new(Details {
                 method: parts.method.clone(),
@@ -93,14 +92,15 @@ impl Record {
             // Until something else is known, the client is gone without an answer.
             outcome: Outcome::Denied,
             denial: None,
-            place: None,
+            under_way: usize::try_from(before).unwrap_or(0) + 1,
             details,
         }
     }
 
-    /// Keeps a place among the requests under way until the answer has ended.
-    pub fn hold(&mut self, place: OwnedSemaphorePermit) {
-        self.place = Some(place);
+    /// The requests that were under way when this one began, itself included; it counts until
+    /// its answer has ended.
+    pub fn under_way(&self) -> usize {
+        self.under_way
     }
 
     /// The route that matched.
