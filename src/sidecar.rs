@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -55,6 +56,8 @@ impl Worker {
         request: Request<Incoming>,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
+        // Boxed, since each step of the line would move it, and futures hold what they move twice.
+        let parts = Box::new(parts);
         let mut record = Record::start(&self.sidecar.telemetry, &parts, || peer.to_string());
         let mut grant = Grant::default();
         let passage = self.answer(peer, guard, parts, body, &mut record, &mut grant);
@@ -73,7 +76,7 @@ impl Worker {
         &self,
         peer: &Peer,
         guard: &Guard,
-        mut parts: http::request::Parts,
+        mut parts: Box<Parts>,
         body: Incoming,
         record: &mut Record,
         grant: &mut Grant,

@@ -54,7 +54,7 @@ pub struct Outgoing<'a> {
     /// The edge, for our name and the rules about trailers.
     pub edge: &'a Arc<Edge>,
     /// The head, stripped.
-    pub parts: Parts,
+    pub parts: Box<Parts>,
     /// The body, not read yet.
     pub body: Incoming,
     /// Keeps whoever waits for the last request waiting while a tunnel is open.
@@ -300,11 +300,11 @@ impl Upstream {
     async fn exchange(
         &self,
         pool: &Arc<Pool>,
-        parts: Parts,
+        parts: Box<Parts>,
         body: RequestBody,
         progress: Option<Arc<Progress>>,
     ) -> Result<(Response<Incoming>, Connection), Denial> {
-        let mut request = Request::from_parts(parts, body);
+        let mut request = Request::from_parts(*parts, body);
         if let Some(mut connection) = pool.take() {
             let again = repeatable(&request).then(|| copy_head(&request));
             let sent = connection.sender.try_send_request(request);
