@@ -1,12 +1,13 @@
 //! Everything that a request meets, made from a configuration.
 
+use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
 use crate::admin::Readiness;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::cors::Rules;
 use crate::edge::Edge;
 use crate::endpoint::Endpoints;
@@ -14,11 +15,58 @@ use crate::gate::Gate;
 use crate::identify::{self, Identify, Refresher};
 use crate::identity::{CallerClaims, Kept};
 use crate::route::Routes;
-use crate::run::{Options, StartError};
 use crate::sidecar::Sidecar;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Sink, Telemetry};
 use crate::upstream::{self, Upstream};
 use crate::users::{self, Users};
+
+/// What a caller of [`crate::bind`] may want otherwise than `usher serve`.
+#[derive(Debug)]
+pub struct Options {
+    /// Where "now" comes from.
+    pub clock: Clock,
+    /// Where access lines go.
+    pub access: Sink,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Clock::System,
+            access: Sink::Stdout,
+        }
+    }
+}
+
+/// Why usher does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Bind(Listen, std::io::Error),
+    /// The keys of an issuer cannot be used.
+    Keys(identify::StartError),
+    /// The directory or the provisioner cannot be used.
+    Users(users::StartError),
+    /// The operating system gives no threads.
+    Threads(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(Listen::Tcp(address), error) => write!(
+                f,
+                "cannot listen on {address}: {error}. Is another process there (ss -ltnp)? \
+                 Set `listen` or `admin` to another address."
+            ),
+            Self::Keys(error) => write!(f, "{error}"),
+            Self::Users(error) => write!(f, "users: {error}"),
+            Self::Threads(error) => write!(f, "cannot start worker threads: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
 
 /// The parts of an usher, without its sockets.
 pub struct Assembled {

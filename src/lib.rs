@@ -48,5 +48,5 @@ pub mod telemetry;
 pub mod upstream;
 pub mod users;
 
-pub use assemble::{Assembled, assemble};
-pub use run::{Bound, Ended, Options, StartError, bind};
+pub use assemble::{Assembled, Options, StartError, assemble};
+pub use run::{Bound, Ended, bind};

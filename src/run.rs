@@ -1,6 +1,5 @@
 //! From a configuration to a running usher, and to its end.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,64 +7,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Readiness};
-use crate::assemble::{Assembled, assemble};
-use crate::clock::Clock;
+use crate::assemble::{Assembled, Options, StartError, assemble};
 use crate::config::{Config, Listen, Shutdown};
 use crate::drain::Drain;
-use crate::identify;
 use crate::listener::{self, Workers};
 use crate::sidecar::Worker;
-use crate::telemetry::Sink;
 use crate::upstream::Pool;
-use crate::users;
-
-/// What a caller of [`bind`] may want otherwise than `usher serve`.
-#[derive(Debug)]
-pub struct Options {
-    /// Where "now" comes from.
-    pub clock: Clock,
-    /// Where access lines go.
-    pub access: Sink,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            clock: Clock::System,
-            access: Sink::Stdout,
-        }
-    }
-}
-
-/// Why usher does not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    Bind(Listen, std::io::Error),
-    /// The keys of an issuer cannot be used.
-    Keys(identify::StartError),
-    /// The directory or the provisioner cannot be used.
-    Users(users::StartError),
-    /// The operating system gives no threads.
-    Threads(std::io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(Listen::Tcp(address), error) => write!(
-                f,
-                "cannot listen on {address}: {error}. Is another process there (ss -ltnp)? \
-                 Set `listen` or `admin` to another address."
-            ),
-            Self::Keys(error) => write!(f, "{error}"),
-            Self::Users(error) => write!(f, "users: {error}"),
-            Self::Threads(error) => write!(f, "cannot start worker threads: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// An usher whose sockets are bound, so that every address is known.
 pub struct Bound {

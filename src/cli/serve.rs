@@ -7,8 +7,9 @@ use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::assemble::Options;
 use crate::config::{self, Config};
-use crate::run::{Bound, Ended, Options, bind};
+use crate::run::{Bound, Ended, bind};
 use crate::telemetry;
 
 use super::{EX_CONFIG, fail};

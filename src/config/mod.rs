@@ -6,6 +6,7 @@
 //! and only `lib`, `cli` and constructors see [`Config`]: the rest get the piece they need.
 
 mod file;
+mod issuer;
 mod load;
 mod near;
 mod problem;
@@ -13,22 +14,22 @@ mod read;
 mod redis_address;
 mod report;
 mod resolve;
+mod route;
 mod schema;
 mod source;
 pub mod users;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 use ipnet::IpNet;
-use serde_json::Value;
 
+pub use self::issuer::{Algorithm, Audiences, ClaimName, Fetch, Issuer, KeySource, RequiredClaim};
 pub use self::load::{Loaded, load, parse};
 pub use self::problem::{Problem, Severity};
+pub use self::route::{Access, Require, Route, RouteCors};
 pub use self::schema::schema;
-use crate::secret::Secret;
 
 /// Everything usher needs to know to run.
 #[derive(Clone, Debug)]
@@ -89,175 +90,6 @@ pub struct Upstream {
     pub max_idle: usize,
     /// How long an idle connection is kept.
     pub idle: Duration,
-}
-
-/// Who signs tokens, and what a token of theirs must look like.
-#[derive(Clone, Debug)]
-pub struct Issuer {
-    /// The configured name, used in logs, metrics and keys; unique.
-    pub name: String,
-    /// The exact value of `iss`; `None` for tokens that carry no `iss`.
-    pub issuer: Option<String>,
-    /// Where the keys come from.
-    pub keys: KeySource,
-    /// Who the token must be meant for.
-    pub audiences: Audiences,
-    /// The algorithms accepted; never empty, never mixing shared secrets with public keys.
-    pub algorithms: Vec<Algorithm>,
-    /// Accepted values of the header's `typ`, lower case; an absent `typ` is always accepted.
-    pub types: Vec<String>,
-    /// Names by which headers and rules call claims, with the claim each stands for.
-    /// Always holds `id`, `email`, `name`, `roles` and `scopes`.
-    pub claims: Vec<ClaimName>,
-    /// Claims that must be present with one of the values (`token_type: access`).
-    pub require: Vec<RequiredClaim>,
-    /// Whether a token without `exp` is refused.
-    pub require_exp: bool,
-    /// Seconds by which `exp` may have passed.
-    pub exp_leeway: u32,
-    /// Seconds by which `nbf` may lie ahead.
-    pub nbf_leeway: u32,
-    /// Whether `/readyz` waits for this issuer's keys.
-    pub required: bool,
-}
-
-/// A name for a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimName {
-    /// What headers and rules say, such as `id`.
-    pub name: String,
-    /// The claim: a top-level member of exactly this name, or else a path with dots.
-    pub claim: String,
-}
-
-/// A claim and the values it may have.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RequiredClaim {
-    /// The claim, as in [`ClaimName::claim`].
-    pub claim: String,
-    /// One of these must be equal to it, or be a member of it where it is an array.
-    pub values: Vec<Value>,
-}
-
-/// Who a token must be meant for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Audiences {
-    /// `aud` is not looked at: only sound where the issuer serves this app alone.
-    Any,
-    /// `aud` is one of these, or an array that holds one.
-    OneOf(Vec<String>),
-}
-
-/// Where an issuer's keys come from.
-#[derive(Clone, Debug)]
-pub enum KeySource {
-    /// OpenID Connect discovery under the issuer's URL.
-    Discovery {
-        /// The URL of `.well-known/openid-configuration`.
-        url: String,
-        /// Times and sizes of a fetch.
-        fetch: Fetch,
-    },
-    /// A key set at a URL.
-    JwksUri {
-        /// The URL.
-        url: String,
-        /// Times and sizes of a fetch.
-        fetch: Fetch,
-    },
-    /// A key set in a file.
-    JwksFile(PathBuf),
-    /// One public key in a file: PEM (SPKI, PKCS#1, certificate) or DER (SPKI).
-    PublicKeyFile(PathBuf),
-    /// A shared secret, with where it came from for messages.
-    Secret(Secret),
-}
-
-/// Bounds of fetching a key set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetch {
-    /// Longest time for one fetch.
-    pub timeout: Duration,
-    /// Largest answer read, in bytes.
-    pub max_bytes: usize,
-    /// Shortest pause between an attempt and the next one that a request asks for.
-    pub cooldown: Duration,
-    /// How long a set counts as fresh when the answer does not say.
-    pub refresh: Duration,
-    /// How long the last good set is used while the issuer cannot be reached.
-    pub max_stale: Duration,
-    /// A PEM file with the roots to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// A signature algorithm that usher accepts (RFC 7518 §3.1, RFC 8037 §3.1).
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
-#[expect(missing_docs, reason = "the names are the RFC's")]
-pub enum Algorithm {
-    HS256,
-    HS384,
-    HS512,
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-    ES256,
-    ES384,
-    EdDSA,
-}
-
-impl Algorithm {
-    /// Every algorithm.
-    pub const ALL: [Self; 12] = [
-        Self::HS256,
-        Self::HS384,
-        Self::HS512,
-        Self::RS256,
-        Self::RS384,
-        Self::RS512,
-        Self::PS256,
-        Self::PS384,
-        Self::PS512,
-        Self::ES256,
-        Self::ES384,
-        Self::EdDSA,
-    ];
-
-    /// The name in a token's header.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::HS256 => "HS256",
-            Self::HS384 => "HS384",
-            Self::HS512 => "HS512",
-            Self::RS256 => "RS256",
-            Self::RS384 => "RS384",
-            Self::RS512 => "RS512",
-            Self::PS256 => "PS256",
-            Self::PS384 => "PS384",
-            Self::PS512 => "PS512",
-            Self::ES256 => "ES256",
-            Self::ES384 => "ES384",
-            Self::EdDSA => "EdDSA",
-        }
-    }
-
-    /// Whether it works with a shared secret.
-    pub const fn is_shared(self) -> bool {
-        matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
-    }
 }
 
 /// One header that the app sees.
@@ -363,74 +195,6 @@ pub struct Cors {
     pub origins: Vec<String>,
     /// How long a browser may remember a preflight.
     pub max_age: Duration,
-}
-
-/// A match, and what is asked of a request that matches.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// The name in logs and metrics: given, or else the first pattern.
-    pub name: String,
-    /// Canonical path patterns; never empty.
-    pub paths: Vec<String>,
-    /// Exact methods; empty: all.
-    pub methods: Vec<Method>,
-    /// Lower-case host names, or `*.example.com`; empty: all.
-    pub hosts: Vec<String>,
-    /// Who may pass.
-    pub access: Access,
-    /// What the identity must have.
-    pub require: Require,
-    /// Whether `%2F`, `;` and empty segments pass, unchanged and not as separators.
-    pub opaque_paths: bool,
-    /// Cross-origin handling.
-    pub cors: RouteCors,
-    /// What is done about callers who are not known yet; `None`: as everywhere.
-    pub first_sight: Option<users::FirstSight>,
-}
-
-/// Who may pass a route.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Access {
-    /// Everybody; no token is read.
-    Public,
-    /// Without a token as nobody, with a good token as somebody, with a bad one not at all.
-    Optional,
-    /// Only with a good token.
-    #[default]
-    Required,
-}
-
-/// What an identity must have; empty lists ask for nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Require {
-    /// One of these roles.
-    pub roles: Vec<String>,
-    /// All of these scopes.
-    pub scopes: Vec<String>,
-    /// Each of these claims, with one of its values.
-    pub claims: Vec<RequiredClaim>,
-}
-
-impl Require {
-    /// Whether nothing is asked for.
-    pub fn is_empty(&self) -> bool {
-        self.roles.is_empty() && self.scopes.is_empty() && self.claims.is_empty()
-    }
-}
-
-/// How cross-origin requests are handled on a proxied route.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum RouteCors {
-    /// Nothing is done: a preflight is a request like any other.
-    #[default]
-    Off,
-    /// Preflights go to the app, stripped and as nobody.
-    Pass,
-    /// usher answers preflights and adds the headers for these origins.
-    Origins(Vec<String>),
 }
 
 /// A peer whose `Forwarded` and `X-Forwarded-*` count.
