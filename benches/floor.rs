@@ -1,39 +1,40 @@
-//! The floor: usher's line with every check taken out. The same server and client, the same
-//! worker thread with its own pool; no route, no gate, no header rules, no limits, no record.
+//! The floor: usher's line with every check taken out. The same reading and writing of HTTP/1.1,
+//! the same worker thread with its own pool; no route, no gate, no header rules, no limits on
+//! time, no bodies but those that are there at once, no record.
 //!
 //! `floor PORT UPSTREAM_PORT`; what authentication costs is what usher costs beyond this.
 #![allow(clippy::expect_used, reason = "a benchmark may end with a message")]
 #![allow(missing_docs, reason = "a program has no reader of its docs")]
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use usher::head::Head;
+use usher::wire::answer::{self, AnswerHead, Ending, Form};
+use usher::wire::input::Input;
+use usher::wire::output::Output;
+use usher::wire::request::{self, Limits};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-struct Pool {
-    upstream: u16,
-    idle: Mutex<Vec<SendRequest<Incoming>>>,
+const LIMITS: Limits = Limits {
+    bytes: 64 * 1024,
+    fields: 100,
+};
+
+/// A connection of either side.
+struct Connection {
+    stream: TcpStream,
+    input: Input,
+    output: Output,
 }
 
-/// The app's answer; gives its connection back at its end.
-struct Answer {
-    body: Option<Incoming>,
-    back: Option<(Arc<Pool>, SendRequest<Incoming>)>,
-}
+type Pool = Rc<RefCell<Vec<Connection>>>;
 
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u16>());
@@ -63,121 +64,82 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn worker(upstream: u16, mut connections: mpsc::UnboundedReceiver<std::net::TcpStream>) {
-    let pool = Arc::new(Pool {
-        upstream,
-        idle: Mutex::new(Vec::new()),
-    });
-    runtime().block_on(async move {
+    let pool = Pool::default();
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime(), async move {
         while let Some(stream) = connections.recv().await {
             let stream = TcpStream::from_std(stream).expect("a socket can be taken over");
-            stream.set_nodelay(true).expect("TCP_NODELAY");
-            tokio::spawn(serve(stream, pool.clone()));
+            tokio::task::spawn_local(serve(Connection::new(stream), pool.clone(), upstream));
         }
     });
 }
 
-async fn serve(stream: TcpStream, pool: Arc<Pool>) {
-    let service = service_fn(|request| {
-        let pool = &pool;
-        async move { Ok::<_, Infallible>(forward(pool, request).await) }
-    });
-    let mut server = hyper::server::conn::http1::Builder::new();
-    server.header_read_timeout(None);
-    // A client that leaves is no news here.
-    let _ = server.serve_connection(TokioIo::new(stream), service).await;
-}
-
-async fn forward(pool: &Arc<Pool>, request: Request<Incoming>) -> Response<Answer> {
-    match exchange(pool, request).await {
-        Ok((answer, connection)) => answer.map(|body| Answer::new(body, pool, connection)),
-        Err(_) => {
-            let mut answer = Response::new(Answer {
-                body: None,
-                back: None,
-            });
-            *answer.status_mut() = StatusCode::BAD_GATEWAY;
-            answer
-        }
-    }
-}
-
-type Exchanged = (Response<Incoming>, SendRequest<Incoming>);
-
-async fn exchange(
-    pool: &Pool,
-    request: Request<Incoming>,
-) -> Result<Exchanged, Box<dyn std::error::Error>> {
-    let mut connection = match pool.take() {
-        Some(connection) => connection,
-        None => pool.connect().await?,
-    };
-    let answer = connection.send_request(request).await?;
-    Ok((answer, connection))
-}
-
-impl Pool {
-    fn take(&self) -> Option<SendRequest<Incoming>> {
-        let mut idle = self.idle.lock();
-        while let Some(connection) = idle.pop() {
-            if connection.is_ready() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    async fn connect(&self) -> Result<SendRequest<Incoming>, Box<dyn std::error::Error>> {
-        let stream = TcpStream::connect(("127.0.0.1", self.upstream)).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(sender)
-    }
-}
-
-impl Answer {
-    fn new(body: Incoming, pool: &Arc<Pool>, connection: SendRequest<Incoming>) -> Self {
-        let mut answer = Self {
-            body: Some(body),
-            back: Some((pool.clone(), connection)),
+/// One request after the other; a client that leaves is no news here.
+async fn serve(mut client: Connection, pool: Pool, upstream: u16) -> Option<()> {
+    loop {
+        let head = client.request().await?;
+        let pooled = pool.borrow_mut().pop();
+        let mut app = match pooled {
+            Some(connection) => connection,
+            None => Connection::connect(upstream).await?,
         };
-        answer.release_at_end();
-        answer
-    }
-
-    fn release_at_end(&mut self) {
-        if self.is_end_stream()
-            && let Some((pool, connection)) = self.back.take()
-        {
-            pool.idle.lock().push(connection);
-        }
+        let (answer, body) = app.exchange(&head).await?;
+        pool.borrow_mut().push(app);
+        client.answer(&answer, body).await?;
     }
 }
 
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = hyper::Error;
+impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        Self {
+            stream,
+            input: Input::default(),
+            output: Output::default(),
+        }
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
+    async fn connect(port: u16) -> Option<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await;
+        Some(Self::new(stream.ok()?))
+    }
+
+    async fn request(&mut self) -> Option<Head> {
+        let read = |bytes: &[u8]| request::read(bytes, LIMITS);
+        let head = poll_fn(|cx| self.input.poll_head(cx, &mut self.stream, read));
+        head.await.ok()
+    }
+
+    async fn exchange(&mut self, head: &Head) -> Option<(AnswerHead, Bytes)> {
+        let build = |out: &mut Vec<u8>| {
+            request::start(head, out);
+            out.extend_from_slice(b"\r\n");
         };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        self.release_at_end();
-        Poll::Ready(frame)
+        self.write(build, Bytes::new()).await?;
+        let read = |bytes: &[u8]| answer::read(bytes, false, LIMITS.bytes);
+        let answer = poll_fn(|cx| self.input.poll_head(cx, &mut self.stream, read));
+        let answer = answer.await.ok()?;
+        let body = std::mem::take(self.input.rest()).freeze();
+        Some((answer, body))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+    async fn answer(&mut self, answer: &AnswerHead, body: Bytes) -> Option<()> {
+        let form = Form {
+            ending: Ending::Length(body.len() as u64),
+            keep: true,
+            old: false,
+        };
+        let build = |out: &mut Vec<u8>| answer::write(answer.status, &answer.fields, form, out);
+        self.write(build, body).await
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or(SizeHint::with_exact(0), Body::size_hint)
+    async fn write(&mut self, build: impl Fn(&mut Vec<u8>), data: Bytes) -> Option<()> {
+        let mut data = Some(data);
+        let (output, stream) = (&mut self.output, &mut self.stream);
+        let written = poll_fn(|cx| match data.take() {
+            Some(data) => output.poll_start(cx, stream, &build, data, b""),
+            None => output.poll_flush(cx, stream),
+        });
+        written.await.ok()
     }
 }

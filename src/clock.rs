@@ -1,8 +1,9 @@
 //! The wall clock as a parameter, so that tests can move it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where "now" comes from. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -63,4 +64,22 @@ fn system_millis() -> i64 {
         Ok(since) => millis(since).unwrap_or(i64::MAX),
         Err(before) => millis(before.duration()).map_or(i64::MIN, |millis| -millis),
     }
+}
+
+thread_local! {
+    /// The second, and what it is called in HTTP.
+    static HTTP_DATE: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+}
+
+/// The time as `Date` says it (RFC 9110 §5.6.7), made once a second.
+pub fn with_http_date<R>(read: impl FnOnce(&[u8]) -> R) -> R {
+    let now = system_millis().div_euclid(1000);
+    HTTP_DATE.with_borrow_mut(|(second, text)| {
+        if *second != now {
+            let since = Duration::from_secs(u64::try_from(now).unwrap_or(0));
+            *text = httpdate::fmt_http_date(UNIX_EPOCH + since);
+            *second = now;
+        }
+        read(text.as_bytes())
+    })
 }

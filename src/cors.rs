@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use crate::config;
+use crate::fields::Fields;
 use crate::head::RequestHead;
-use crate::respond::{self, Body};
+use crate::respond::{self, Response};
 use crate::route::{Cors, Route};
 
 /// The cross-origin rules that are not a route's own.
@@ -50,7 +51,7 @@ impl Rules {
             Cors::Answer(origins) => (origins, false),
         };
         Grant {
-            origin: allowed(origins, head).cloned(),
+            origin: allowed(origins, head).and_then(|origin| HeaderValue::from_bytes(origin).ok()),
             varies: true,
             credentials: self.credentials,
             denials_only,
@@ -58,7 +59,7 @@ impl Rules {
     }
 
     /// The answer to a preflight on a route where usher answers them.
-    pub fn preflight(&self, route: &Route, head: &RequestHead<'_>) -> Option<Response<Body>> {
+    pub fn preflight(&self, route: &Route, head: &RequestHead<'_>) -> Option<Response> {
         let Cors::Answer(origins) = &route.cors else {
             return None;
         };
@@ -66,14 +67,13 @@ impl Rules {
             return None;
         }
         let mut response = respond::empty(StatusCode::NO_CONTENT);
-        let headers = response.headers_mut();
         if allowed(origins, head).is_some() {
-            self.permit(head, headers);
+            self.permit(head, &mut response.fields);
         } else {
-            let origin = head.headers.get(header::ORIGIN);
+            let origin = head.fields.get(&header::ORIGIN).unwrap_or_default();
             tracing::info!(
                 route = route.name,
-                ?origin,
+                origin = %origin.escape_ascii(),
                 "preflight refused: the origin is not in `cors.origins`"
             );
         }
@@ -81,7 +81,7 @@ impl Rules {
     }
 
     /// Grants the method and the fields that the page asks for: the app decides about those.
-    fn permit(&self, head: &RequestHead<'_>, headers: &mut HeaderMap) {
+    fn permit(&self, head: &RequestHead<'_>, fields: &mut Fields) {
         for (asked, granted) in [
             (
                 header::ACCESS_CONTROL_REQUEST_METHOD,
@@ -92,60 +92,61 @@ impl Rules {
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
             ),
         ] {
-            if let Some(value) = head.headers.get(&asked) {
-                headers.insert(granted, value.clone());
+            let value = head.fields.get(&asked);
+            if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value).ok()) {
+                fields.insert(&granted, &value);
             }
             respond::add_to_list(
-                headers,
-                header::VARY,
+                fields,
+                &header::VARY,
                 match asked == header::ACCESS_CONTROL_REQUEST_METHOD {
                     true => "access-control-request-method",
                     false => "access-control-request-headers",
                 },
             );
         }
-        headers.insert(
-            header::ACCESS_CONTROL_MAX_AGE,
-            HeaderValue::from(self.max_age.as_secs()),
+        fields.insert(
+            &header::ACCESS_CONTROL_MAX_AGE,
+            &HeaderValue::from(self.max_age.as_secs()),
         );
     }
 }
 
 impl Grant {
     /// Makes an answer of ours readable.
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    pub fn apply(&self, fields: &mut Fields) {
         if !self.varies {
             return;
         }
-        respond::add_to_list(headers, header::VARY, "origin");
+        respond::add_to_list(fields, &header::VARY, "origin");
         let Some(origin) = &self.origin else {
             return;
         };
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("www-authenticate, retry-after"),
+        fields.insert(&header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        fields.insert(
+            &header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            &HeaderValue::from_static("www-authenticate, retry-after"),
         );
         if self.credentials {
-            headers.insert(
-                header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-                HeaderValue::from_static("true"),
+            fields.insert(
+                &header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                &HeaderValue::from_static("true"),
             );
         }
     }
 
     /// Makes the app's answer readable, on routes where that is our business.
-    pub fn apply_to_app(&self, headers: &mut HeaderMap) {
+    pub fn apply_to_app(&self, fields: &mut Fields) {
         if self.varies && !self.denials_only {
-            self.apply(headers);
+            self.apply(fields);
         }
     }
 }
 
-fn allowed<'a>(origins: &[String], head: &RequestHead<'a>) -> Option<&'a HeaderValue> {
-    let origin = crate::headers::single(head.headers, &header::ORIGIN).ok()??;
+fn allowed<'a>(origins: &[String], head: &RequestHead<'a>) -> Option<&'a [u8]> {
+    let origin = head.fields.single(&header::ORIGIN).ok()??;
     origins
         .iter()
-        .any(|known| known.as_bytes() == origin.as_bytes())
+        .any(|known| known.as_bytes() == origin)
         .then_some(origin)
 }

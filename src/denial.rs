@@ -144,6 +144,8 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// What arrived is no HTTP/1.1 request, or one that could be read in two ways.
+    RequestMalformed = "request_malformed", Client, BAD_REQUEST, None;
     /// The request target is not one this server can serve.
     BadTarget = "bad_target", Client, BAD_REQUEST, None;
     /// The path can be read in two ways, or holds what no path should hold.

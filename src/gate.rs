@@ -149,7 +149,7 @@ impl Gate {
 fn asked<'a>(head: &RequestHead<'a>) -> Asked<'a> {
     Asked {
         method: head.method,
-        headers: head.headers,
+        fields: head.fields,
         query: head.query,
         scheme: head.scheme.as_str(),
         authority: head.authority,

@@ -3,7 +3,35 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method, header};
+use http::{Method, Uri, Version, header};
+
+use crate::fields::Fields;
+use crate::wire::request;
+
+/// The head of a request, as it was read.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The method, exactly as sent.
+    pub method: Method,
+    /// The target, exactly as sent.
+    pub target: Uri,
+    /// The version that the client speaks.
+    pub version: Version,
+    /// The header fields.
+    pub fields: Fields,
+}
+
+impl Head {
+    /// Reads a head from its text, with the empty line at its end; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let limits = request::Limits {
+            bytes: text.len() + 1,
+            fields: text.len(),
+        };
+        let read = request::read(text.as_bytes(), limits).ok()?;
+        read.map(|(head, _)| head)
+    }
+}
 
 /// What `route` and `gate` read of a request. Never its body.
 #[derive(Debug)]
@@ -23,7 +51,7 @@ pub struct RequestHead<'a> {
     /// The query without its question mark.
     pub query: Option<&'a str>,
     /// The header fields, identity headers already stripped.
-    pub headers: &'a HeaderMap,
+    pub fields: &'a Fields,
     /// Whether the request asks to change the protocol of its connection.
     pub upgrade: bool,
     /// The client, as the last proxy that is trusted saw it.
@@ -35,10 +63,10 @@ impl RequestHead<'_> {
     /// (Fetch standard, CORS protocol).
     pub fn is_preflight(&self) -> bool {
         self.method == Method::OPTIONS
-            && self.headers.contains_key(header::ORIGIN)
+            && self.fields.contains(&header::ORIGIN)
             && self
-                .headers
-                .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+                .fields
+                .contains(&header::ACCESS_CONTROL_REQUEST_METHOD)
     }
 }
 

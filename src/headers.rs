@@ -1,9 +1,10 @@
 //! Header names and the pure rules about them: which ones a client may not send, which ones
 //! stop here, and which ones an app reads as the same.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
 use crate::config::IdentityHeader;
+use crate::fields::{Fields, members};
 
 /// Names that other proxies and earlier setups use to say who is calling.
 ///
@@ -183,17 +184,18 @@ impl Classes {
     fn add(&mut self, names: &[&str], class: Class) {
         for name in names {
             self.remove(name);
+            let name = name.as_bytes();
             self.buckets[bucket(name)].push((fold(name).collect(), class));
         }
     }
 
     fn remove(&mut self, name: &str) {
+        let name = name.as_bytes();
         self.buckets[bucket(name)].retain(|(known, _)| !is_folded(name, known));
     }
 
     /// The class of a field, or `None` for a field that simply passes.
-    pub fn of(&self, name: &HeaderName) -> Option<Class> {
-        let name = name.as_str();
+    pub fn of(&self, name: &[u8]) -> Option<Class> {
         let mut bucket = self.buckets[bucket(name)].iter();
         bucket
             .find(|(known, _)| is_folded(name, known))
@@ -201,12 +203,12 @@ impl Classes {
     }
 }
 
-fn is_folded(name: &str, known: &[u8]) -> bool {
+fn is_folded(name: &[u8], known: &[u8]) -> bool {
     fold(name).eq(known.iter().copied())
 }
 
 /// The bucket of a name; folding changes neither its first nor its last character.
-fn bucket(name: &str) -> usize {
+fn bucket(name: &[u8]) -> usize {
     let index = |byte: Option<&u8>| match byte {
         Some(letter @ (b'a'..=b'z' | b'A'..=b'Z')) => {
             usize::from(letter.to_ascii_lowercase() - b'a')
@@ -214,13 +216,13 @@ fn bucket(name: &str) -> usize {
         Some(digit @ b'0'..=b'9') => 26 + usize::from(digit - b'0'),
         _ => CHARACTERS - 1,
     };
-    index(name.as_bytes().first()) * CHARACTERS + index(name.as_bytes().last())
+    index(name.first()) * CHARACTERS + index(name.last())
 }
 
 /// A name in lower case, with runs of anything else than letters and digits as one `-`.
-fn fold(name: &str) -> impl Iterator<Item = u8> + '_ {
+fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
     let mut separated = false;
-    name.bytes().filter_map(move |byte| {
+    name.iter().filter_map(move |byte| {
         let repeated = separated;
         separated = !byte.is_ascii_alphanumeric();
         match separated {
@@ -230,99 +232,42 @@ fn fold(name: &str) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-/// Where the fields of an outgoing request are written: into a map, or as the bytes of a head.
-#[derive(Debug)]
-pub enum Fields<'a> {
-    /// A map; a field that is set replaces what was there.
-    Map(&'a mut HeaderMap),
-    /// A head; whoever sets a field has made sure that it is not there yet.
-    Head(&'a mut Vec<u8>),
-}
-
-impl Fields<'_> {
-    /// Sets a field.
-    pub fn set(&mut self, name: &HeaderName, value: &HeaderValue) {
-        match self {
-            Self::Map(map) => {
-                map.insert(name.clone(), value.clone());
-            }
-            Self::Head(head) => write_line(head, name, &[value.as_bytes()]),
-        }
-    }
-
-    /// Sets a field to a value in pieces; the pieces hold no line ends.
-    pub fn set_pieces(&mut self, name: &HeaderName, pieces: &[&[u8]]) {
-        match self {
-            Self::Map(map) => {
-                if let Ok(value) =
-                    HeaderValue::from_maybe_shared(bytes::Bytes::from(pieces.concat()))
-                {
-                    map.insert(name.clone(), value);
-                }
-            }
-            Self::Head(head) => write_line(head, name, pieces),
-        }
-    }
-
-    /// Adds a field beside those of the same name.
-    pub fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
-        match self {
-            Self::Map(map) => {
-                map.append(name.clone(), value.clone());
-            }
-            Self::Head(head) => write_line(head, name, &[value.as_bytes()]),
-        }
-    }
-}
-
-/// Writes one line of a head.
-pub fn write_line(head: &mut Vec<u8>, name: &HeaderName, pieces: &[&[u8]]) {
-    head.extend_from_slice(name.as_str().as_bytes());
-    head.extend_from_slice(b": ");
-    for piece in pieces {
-        head.extend_from_slice(piece);
-    }
-    head.extend_from_slice(b"\r\n");
-}
-
 /// The fields that `Connection` nominates to stop here (RFC 9110 §7.6.1).
 ///
 /// Every line counts, byte by byte: a line that is not ASCII still nominates its other members.
-pub fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> + '_ {
-    headers
-        .get_all(header::CONNECTION)
-        .into_iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok())
+pub fn nominated(fields: &Fields) -> impl Iterator<Item = HeaderName> {
+    fields
+        .get_all(&header::CONNECTION)
+        .flat_map(members)
+        .filter_map(|member| HeaderName::from_bytes(member).ok())
         .filter(|name| !NOT_NOMINABLE.contains(name))
-}
-
-/// Whether a list field has a member, compared without regard to case.
-pub fn lists(headers: &HeaderMap, name: &HeaderName, member: &str) -> bool {
-    headers.get_all(name).into_iter().any(|line| {
-        line.as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|part| part.trim_ascii().eq_ignore_ascii_case(member.as_bytes()))
-    })
 }
 
 /// Removes from an app's answer what belongs to the connection with the app.
 /// `Trailer` stays: it is how the trailers that follow are announced.
-pub fn strip_hops_from_answer(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let names: Vec<_> = nominated(headers).collect();
+pub fn strip_hops_from_answer(fields: &mut Fields) {
+    if fields.contains(&header::CONNECTION) {
+        let names: Vec<_> = nominated(fields).collect();
         for name in names {
-            headers.remove(name);
+            fields.remove(&name);
         }
-        headers.remove(header::CONNECTION);
     }
-    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+    if fields.contains(&header::TRANSFER_ENCODING) {
         // Chunks overrule a length, which must not be passed on (RFC 9112 §6.3).
-        headers.remove(header::CONTENT_LENGTH);
+        fields.remove(&header::CONTENT_LENGTH);
     }
-    headers.remove(header::UPGRADE);
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
+    fields.retain(|name, _| !is_hop_of_answer(name));
+}
+
+fn is_hop_of_answer(name: &[u8]) -> bool {
+    let names: &[&[u8]] = match name.len() {
+        7 => &[b"upgrade"],
+        10 => &[b"connection", b"keep-alive"],
+        16 => &[b"proxy-connection"],
+        17 => &[b"transfer-encoding"],
+        _ => &[],
+    };
+    names.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Text as a field's value, with one reading only: whatever is not printable ASCII is
@@ -347,23 +292,6 @@ pub fn encode(text: &str) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The only value of a field: `Ok(None)` when it is absent, `Err` when it is repeated.
-pub fn single<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'a HeaderValue>, Repeated> {
-    let mut lines = headers.get_all(name).into_iter();
-    let first = lines.next();
-    if lines.next().is_some() {
-        return Err(Repeated);
-    }
-    Ok(first)
-}
-
-/// A field that may stand once stood twice.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Repeated;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,7 +306,7 @@ mod tests {
     }
 
     fn class(name: &str) -> Option<Class> {
-        classes().of(&HeaderName::from_bytes(name.as_bytes()).unwrap())
+        classes().of(name.as_bytes())
     }
 
     #[test]
@@ -407,7 +335,7 @@ mod tests {
             value: HeaderSource::Claim("id".into()),
         };
         let classes = Classes::new(&[header], &[]);
-        let class = |name: &str| classes.of(&name.parse().unwrap());
+        let class = |name: &str| classes.of(name.as_bytes());
         assert_eq!(class(&long.replace('-', "_")), Some(Class::Identity));
         assert_eq!(class(&format!("{long}x")), None);
         assert_eq!(class(&format!("z{}", "-".repeat(90))), None);
@@ -437,13 +365,13 @@ mod tests {
 
     #[test]
     fn every_connection_line_nominates() {
-        let mut headers = HeaderMap::new();
-        headers.append(header::CONNECTION, HeaderValue::from_static("close"));
-        headers.append(
-            header::CONNECTION,
-            HeaderValue::from_bytes(b" X-One ,\t,x-two,\xff, Host").unwrap(),
+        let mut fields = Fields::default();
+        fields.append(&header::CONNECTION, &HeaderValue::from_static("close"));
+        fields.append(
+            &header::CONNECTION,
+            &HeaderValue::from_bytes(b" X-One ,\t,x-two,\xff, Host").unwrap(),
         );
-        let names: Vec<_> = nominated(&headers).map(|n| n.to_string()).collect();
+        let names: Vec<_> = nominated(&fields).map(|n| n.to_string()).collect();
         assert_eq!(names, ["close", "x-one", "x-two"]);
     }
 }

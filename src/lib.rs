@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`denial`], [`head`], [`headers`], [`identity`], [`drain`], [`activity`] |
+//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`drain`], [`activity`] |
 //! | settings | [`config`] |
 //! | abilities | [`identify`], [`users`], [`route`], [`edge`], [`telemetry`] |
 //! | decision | [`gate`] |
@@ -25,6 +25,7 @@
 pub mod activity;
 pub mod admin;
 mod assemble;
+pub mod body;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -33,6 +34,7 @@ pub mod denial;
 pub mod drain;
 pub mod edge;
 pub mod endpoint;
+pub mod fields;
 pub mod gate;
 pub mod head;
 pub mod headers;
@@ -47,6 +49,7 @@ pub mod sidecar;
 pub mod telemetry;
 pub mod upstream;
 pub mod users;
+pub mod wire;
 
 pub use assemble::{Assembled, Options, StartError, assemble};
 pub use run::{Bound, Ended, bind};

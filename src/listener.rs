@@ -3,6 +3,7 @@
 //! A worker is a thread with a runtime and a pool of its own, so that a request never leaves
 //! its core: no lock, no work stealing, no waking of another thread.
 
+mod client;
 mod connection;
 mod watch;
 
@@ -167,6 +168,24 @@ impl Workers {
         };
         Some((lane, place))
     }
+}
+
+/// Serves one connection until it ends, as a worker does with each; for benchmarks.
+pub async fn converse(
+    worker: Arc<Worker>,
+    settings: &Config,
+    stream: tokio::net::TcpStream,
+    address: SocketAddr,
+    guard: Guard,
+) {
+    let metrics = worker.sidecar.telemetry.metrics().connections.clone();
+    let place = Place {
+        open: Arc::new(AtomicUsize::new(1)),
+        mine: Arc::new(AtomicUsize::new(1)),
+        metrics: metrics.clone(),
+    };
+    let server = Server::new(settings, metrics);
+    server.converse(&worker, stream, address, guard, place).await;
 }
 
 /// Tells a client that there is no place, without waiting for it to listen.

@@ -1,27 +1,38 @@
 //! Answers: the body type of everything that leaves, and the one place where a denial
 //! becomes a response.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::activity::Busy;
+use crate::body::{BodyError, Frame};
 use crate::denial::{Challenge, Denial, Reason};
+use crate::fields::Fields;
 use crate::telemetry::Record;
-use crate::upstream::{AnswerBody, BodyError};
+use crate::upstream::{Answer, AnswerBody, Tunnel};
 
 /// What every JSON answer of our own says about itself.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// An answer, ours or the app's.
+#[derive(Debug)]
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields, less those that say where the body ends: whoever writes it says that.
+    pub fields: Fields,
+    /// The body.
+    pub body: Body,
+    /// What the connection becomes once this is sent, if it is a 101.
+    pub tunnel: Option<Tunnel>,
+}
 
 /// The body of an answer, with the record that is written when it ends.
 #[derive(Debug)]
 pub struct Body {
     content: Content,
     record: Option<Record>,
-    busy: Option<Busy>,
 }
 
 #[derive(Debug)]
@@ -30,109 +41,112 @@ enum Content {
     App(AnswerBody),
 }
 
+impl From<Answer> for Response {
+    fn from(answer: Answer) -> Self {
+        Self {
+            status: answer.status,
+            fields: answer.fields,
+            body: Body {
+                content: Content::App(answer.body),
+                record: None,
+            },
+            tunnel: answer.tunnel,
+        }
+    }
+}
+
 impl Body {
+    fn own(bytes: Bytes) -> Self {
+        Self {
+            content: Content::Own(bytes),
+            record: None,
+        }
+    }
+
     /// Attaches the record: it is written when this body has been sent, or given up.
     pub fn record(&mut self, record: Record) {
         self.record = Some(record);
     }
 
-    /// Keeps the connection marked as busy until this body has been sent, or given up.
-    pub fn hold(&mut self, busy: Busy) {
-        self.busy = Some(busy);
-    }
-}
-
-impl From<Bytes> for Body {
-    fn from(bytes: Bytes) -> Self {
-        Self {
-            content: Content::Own(bytes),
-            record: None,
-            busy: None,
+    /// How many bytes are left, where that is known.
+    pub fn length(&self) -> Option<u64> {
+        match &self.content {
+            Content::Own(bytes) => Some(bytes.len() as u64),
+            Content::App(body) => body.length(),
         }
     }
-}
 
-impl From<AnswerBody> for Body {
-    fn from(body: AnswerBody) -> Self {
-        Self {
-            content: Content::App(body),
-            record: None,
-            busy: None,
+    /// All of it, if it is there.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        let whole = match &mut self.content {
+            Content::Own(bytes) => Some(std::mem::take(bytes)),
+            Content::App(body) => body.take_whole(),
+        }?;
+        if let Some(record) = &mut self.record {
+            record.sent(whole.len());
         }
+        Some(whole)
     }
-}
 
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let frame = match &mut this.content {
-            Content::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Content::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Content::App(body) => Pin::new(body).poll_frame(cx),
+    /// The next piece; `None` at its end.
+    ///
+    /// # Errors
+    /// [`BodyError`] when it ends before its end.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, BodyError>> {
+        if let Some(whole) = self.take_whole() {
+            let frame = (!whole.is_empty()).then_some(Frame::Data(whole));
+            return Poll::Ready(Ok(frame));
+        }
+        let Content::App(body) = &mut self.content else {
+            return Poll::Ready(Ok(None));
         };
-        if let (Poll::Ready(Some(frame)), Some(record)) = (&frame, &mut this.record) {
-            match frame {
-                Ok(frame) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
+        let frame = ready!(body.poll_frame(cx));
+        if let Some(record) = &mut self.record {
+            match &frame {
+                Ok(Some(Frame::Data(data))) => record.sent(data.len()),
+                Ok(_) => {}
                 Err(error) => record.cut(error),
             }
         }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Own(bytes) => bytes.is_empty(),
-            Content::App(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::App(body) => body.size_hint(),
-        }
+        Poll::Ready(frame)
     }
 }
 
 /// An answer of our own in JSON.
-pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = empty(status);
+    response.body = Body::own(body.into());
+    response.fields.append(&header::CONTENT_TYPE, &JSON);
     response
 }
 
 /// An answer without a body.
-pub fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::from(Bytes::new()));
-    *response.status_mut() = status;
-    response
+pub fn empty(status: StatusCode) -> Response {
+    Response {
+        status,
+        fields: Fields::default(),
+        body: Body::own(Bytes::new()),
+        tunnel: None,
+    }
 }
 
 /// The answer to a denied request on a proxied route.
 ///
 /// The body names the class of the denial and never its cause; the cause is in the log.
-pub fn denial(denial: &Denial) -> Response<Body> {
+pub fn denial(denial: &Denial) -> Response {
     let mut response = json(denial.status(), class(denial));
-    explain(denial, response.headers_mut());
+    explain(denial, &mut response.fields);
     // What was not read of the request is not read any more: its bytes must never be
     // taken for the next request.
     if matches!(denial.reason, Reason::RequestTimeout | Reason::BadFraming) {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let close = HeaderValue::from_static("close");
+        response.fields.insert(&header::CONNECTION, &close);
     }
     response
 }
 
 /// Sets the header fields that go with a denial, whichever body the contract asks for.
-pub fn explain(denial: &Denial, headers: &mut HeaderMap) {
+pub fn explain(denial: &Denial, fields: &mut Fields) {
     let challenge = match denial.reason.challenge() {
         Challenge::None => None,
         Challenge::Bare => Some("Bearer"),
@@ -141,22 +155,18 @@ pub fn explain(denial: &Denial, headers: &mut HeaderMap) {
         Challenge::InsufficientScope => Some("Bearer error=\"insufficient_scope\""),
     };
     if let Some(challenge) = challenge {
-        headers.insert(
-            header::WWW_AUTHENTICATE,
-            HeaderValue::from_static(challenge),
-        );
+        let challenge = HeaderValue::from_static(challenge);
+        fields.insert(&header::WWW_AUTHENTICATE, &challenge);
     }
     if let Some(seconds) = denial.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        fields.insert(&header::RETRY_AFTER, &HeaderValue::from(seconds));
     }
-    if denial.reason == Reason::MethodRefused {
-        headers
-            .entry(header::ALLOW)
-            .or_insert(HeaderValue::from_static(
-                "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
-            ));
+    if denial.reason == Reason::MethodRefused && !fields.contains(&header::ALLOW) {
+        const ALL: HeaderValue =
+            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        fields.append(&header::ALLOW, &ALL);
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
 }
 
 fn class(denial: &Denial) -> &'static str {
@@ -182,9 +192,9 @@ fn class(denial: &Denial) -> &'static str {
 }
 
 /// Adds a member to a list field such as `Vary`, unless it is there.
-pub fn add_to_list(headers: &mut HeaderMap, name: HeaderName, member: &'static str) {
-    if !crate::headers::lists(headers, &name, member) {
-        headers.append(name, HeaderValue::from_static(member));
+pub fn add_to_list(fields: &mut Fields, name: &HeaderName, member: &'static str) {
+    if !fields.lists(name, member) {
+        fields.append(name, &HeaderValue::from_static(member));
     }
 }
 
@@ -196,12 +206,12 @@ mod tests {
     fn a_denial_tells_its_class_and_not_its_cause() {
         let denied = Denial::new(Reason::SignatureRefused, "key 7 of idp said no");
         let response = denial(&denied);
-        assert_eq!(response.status(), 401);
+        assert_eq!(response.status, 401);
         assert_eq!(
-            response.headers()["www-authenticate"],
-            "Bearer error=\"invalid_token\""
+            response.fields.get(&header::WWW_AUTHENTICATE),
+            Some(&b"Bearer error=\"invalid_token\""[..])
         );
-        let Content::Own(body) = &response.body().content else {
+        let Content::Own(body) = &response.body.content else {
             panic!("our own body");
         };
         assert_eq!(body, r#"{"error":"invalid_token"}"#);

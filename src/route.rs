@@ -251,10 +251,8 @@ fn requested_method<'a>(head: &RequestHead<'a>) -> Option<&'a [u8]> {
     if head.method != Method::OPTIONS {
         return None;
     }
-    let value = head
-        .headers
-        .get(http::header::ACCESS_CONTROL_REQUEST_METHOD)?;
-    Some(value.as_bytes())
+    head.fields
+        .get(&http::header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 impl Require {

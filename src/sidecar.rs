@@ -3,17 +3,14 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
-use http::{Request, Response};
-use hyper::body::Incoming;
-
+use crate::body::RequestBody;
 use crate::cors::{Grant, Rules};
-use crate::denial::Denial;
-use crate::drain::Guard;
+use crate::denial::{Denial, Reason};
 use crate::edge::{Edge, Peer};
 use crate::endpoint::Endpoints;
 use crate::gate::Gate;
-use crate::respond::{self, Body};
+use crate::head::Head;
+use crate::respond::{self, Response};
 use crate::route::{Routes, Target};
 use crate::telemetry::{Outcome, Record, Telemetry};
 use crate::upstream::{Outgoing, Pool, Upstream};
@@ -49,25 +46,32 @@ pub struct Worker {
 
 impl Worker {
     /// Answers a request, whatever comes: logs, counts, and turns a denial into a response.
-    pub async fn handle(
-        &self,
-        peer: &Peer,
-        guard: &Guard,
-        request: Request<Incoming>,
-    ) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        // Boxed, since each step of the line would move it, and futures hold what they move twice.
-        let parts = Box::new(parts);
-        let mut record = Record::start(&self.sidecar.telemetry, &parts, || peer.to_string());
+    ///
+    /// The head is boxed, since each step of the line would move it, and futures hold what they
+    /// move twice.
+    pub async fn handle(&self, peer: &Peer, head: Box<Head>, body: RequestBody) -> Response {
+        let mut record = Record::start(&self.sidecar.telemetry, Some(&head), || peer.to_string());
         let mut grant = Grant::default();
-        let passage = self.answer(peer, guard, parts, body, &mut record, &mut grant);
-        let mut response = passage.await.unwrap_or_else(|denial| {
-            let mut response = respond::denial(&denial);
-            grant.apply(response.headers_mut());
-            record.denied(denial);
-            response
-        });
-        response.body_mut().record(record);
+        let passage = self.answer(peer, head, body, &mut record, &mut grant);
+        let mut response = match passage.await {
+            Ok(response) => response,
+            Err(denial) => {
+                let mut response = respond::denial(&denial);
+                grant.apply(&mut response.fields);
+                record.denied(denial);
+                response
+            }
+        };
+        response.body.record(record);
+        response
+    }
+
+    /// Answers what cannot be asked: a head that cannot be read, or one without a clear end.
+    pub fn refuse(&self, peer: &Peer, head: Option<&Head>, denial: Denial) -> Response {
+        let mut record = Record::start(&self.sidecar.telemetry, head, || peer.to_string());
+        let mut response = respond::denial(&denial);
+        record.denied(denial);
+        response.body.record(record);
         response
     }
 
@@ -75,40 +79,39 @@ impl Worker {
     async fn answer(
         &self,
         peer: &Peer,
-        guard: &Guard,
-        mut parts: Box<Parts>,
-        body: Incoming,
+        mut head: Box<Head>,
+        body: RequestBody,
         record: &mut Record,
         grant: &mut Grant,
-    ) -> Result<Response<Body>, Denial> {
+    ) -> Result<Response, Denial> {
         let sidecar = &*self.sidecar;
         if record.under_way() > sidecar.max_requests {
             return Err(overloaded());
         }
 
-        let arrival = sidecar.edge.receive(peer, &mut parts)?;
-        let head = sidecar.edge.read(&arrival, &parts)?;
+        let arrival = sidecar.edge.receive(peer, &mut head)?;
+        let request = sidecar.edge.read(&arrival, &head)?;
 
-        let route = sidecar.routes.find(&head)?;
+        let route = sidecar.routes.find(&request)?;
         record.route(route.index);
-        *grant = sidecar.cors.grant(route, &head);
+        *grant = sidecar.cors.grant(route, &request);
 
-        if let Some(mut response) = sidecar.cors.preflight(route, &head) {
-            grant.apply(response.headers_mut());
-            record.ended(Outcome::Answered, response.status());
+        if let Some(mut response) = sidecar.cors.preflight(route, &request) {
+            grant.apply(&mut response.fields);
+            record.ended(Outcome::Answered, response.status);
             return Ok(response);
         }
 
-        let admission = sidecar.gate.admit(&head, route).await?;
+        let admission = sidecar.gate.admit(&request, route).await?;
         record.admitted(admission.verified());
 
         if route.target != Target::Upstream {
             // Boxed, as is everything that most requests do not need: a small future is moved
             // for less.
-            let mut answer = Box::pin(sidecar.endpoints.answer(route.target, &head)).await;
-            grant.apply(answer.response.headers_mut());
+            let mut answer = Box::pin(sidecar.endpoints.answer(route.target, &request)).await;
+            grant.apply(&mut answer.response.fields);
             record.admitted(answer.verified.as_ref());
-            record.answered(answer.response.status(), answer.denial);
+            record.answered(answer.response.status, answer.denial);
             return Ok(answer.response);
         }
 
@@ -116,23 +119,22 @@ impl Worker {
             peer,
             arrival: &arrival,
             edge: &sidecar.edge,
-            parts,
+            head,
             body,
-            guard,
         };
-        let mut response = sidecar
+        let mut answer = sidecar
             .upstream
             .send(&self.pool, admission, outgoing)
             .await?;
-        grant.apply_to_app(response.headers_mut());
-        record.ended(Outcome::Forwarded, response.status());
-        Ok(response.map(Body::from))
+        grant.apply_to_app(&mut answer.fields);
+        record.ended(Outcome::Forwarded, answer.status);
+        Ok(answer.into())
     }
 }
 
 fn overloaded() -> Denial {
     Denial::new(
-        crate::denial::Reason::Overloaded,
+        Reason::Overloaded,
         "limits.requests is reached",
     )
 }

@@ -106,6 +106,10 @@ fn good(stage: &Stage, usher: Usher) -> Scene {
 fn scene(reason: Reason) -> Option<Scene> {
     Some(match reason {
         Reason::Internal => return None,
+        Reason::RequestMalformed => bytes(
+            Stage::new().usher(""),
+            head(&format!("GET {PATH}"), "Broken : field\r\n"),
+        ),
         Reason::BadTarget => {
             let usher = Stage::new().usher("");
             bytes(
@@ -314,7 +318,8 @@ fn every_reason_happens_and_is_told() {
                     let mut denied = lines.into_iter().filter(|line| {
                         line["path"]
                             .as_str()
-                            .is_some_and(|path| path.starts_with(PATH))
+                            // A head that cannot be read has none.
+                            .is_some_and(|path| path.starts_with(PATH) || path == "-")
                     });
                     denied.find(|line| line["reason"] == reason.id())
                 });

@@ -522,6 +522,9 @@ fn many_first_requests_of_one_user_are_one_query_and_one_request() {
     eventually("all of them wait", || {
         (usher.metric("usher_user_waiters") == 200.0).then_some(())
     });
+    eventually("the engine is asked", || {
+        (peers.asked_for("u") == 1).then_some(())
+    });
     assert_eq!(app.count(), 0);
     peers.insert("u", "u@e");
     for client in &mut clients {

@@ -202,7 +202,7 @@ fn trailers_carry_no_identity_either() {
         assert_eq!(reply.status, 200);
         let received = app.last();
         assert_eq!(received.body, b"body");
-        assert_eq!(received.trailers, "x-checksum: 1\n");
+        assert_eq!(received.trailers, "X-Checksum: 1\n");
         let ours: &[&str] = if target == "/" {
             &["x-user-id: alice"]
         } else {

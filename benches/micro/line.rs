@@ -1,17 +1,8 @@
-//! The whole line in one thread: a client, usher's worker behind hyper's server, and an app
-//! that answers with 100 bytes. The kernel's part is not counted, so loopback is no network.
+//! The whole line in one thread: a client, a worker, and an app that answers with 100 bytes. The kernel's part is not counted, so loopback is no network.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use usher::drain::Drain;
 use usher::sidecar::Worker;
@@ -24,80 +15,36 @@ use crate::parts::{self, Made};
 const WARM: usize = 200;
 
 /// The client, the worker and the app.
-pub(crate) fn usher(count: usize) {
+pub(crate) fn run(count: usize) {
     let (runtime, port) = app();
     let made = Made::before(port, parts::SEEN, 1);
-    let worker = Worker {
+    let worker = Arc::new(Worker {
         sidecar: made.sidecar.clone(),
         pool: Arc::new(Pool::new(
             &made.settings,
             usher::upstream::Metrics::default(),
         )),
-    };
-    let (client, server) = tokio::io::duplex(64 * 1024);
+    });
+    let (client, server) = pair(&runtime);
+    let address = server.peer_addr().expect("an address");
     runtime.spawn(async move {
-        let (peer, guard) = (parts::peer(), Drain::new().guard());
-        let service = service_fn(|request| {
-            let (worker, peer, guard) = (&worker, &peer, &guard);
-            async move { Ok::<_, Infallible>(worker.handle(peer, guard, request).await) }
-        });
-        serve(server, service).await;
+        let guard = Drain::new().guard();
+        usher::listener::converse(worker, &made.settings, server, address, guard).await;
     });
     count_turns(&runtime, client, count);
 }
 
-/// The client, hyper's server and client with a pool between them, and the app.
-pub(crate) fn floor(count: usize) {
-    let (runtime, port) = app();
-    let (client, server) = tokio::io::duplex(64 * 1024);
-    runtime.spawn(async move {
-        let pool = Mutex::new(Vec::new());
-        let service = service_fn(|request| forward(&pool, port, request));
-        serve(server, service).await;
-    });
-    count_turns(&runtime, client, count);
+/// Two ends of a connection.
+fn pair(runtime: &tokio::runtime::Runtime) -> (TcpStream, TcpStream) {
+    runtime.block_on(async {
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (client.expect("it listens"), server.expect("a connection").0)
+    })
 }
-
-async fn forward(
-    pool: &Mutex<Vec<SendRequest<Incoming>>>,
-    port: u16,
-    request: Request<Incoming>,
-) -> Result<Response<Incoming>, hyper::Error> {
-    let pooled = pool.lock().pop();
-    let mut connection = match pooled {
-        Some(connection) => connection,
-        None => connect(port).await?,
-    };
-    // One request at a time: whoever asks next has waited for this answer.
-    connection.ready().await?;
-    let answer = connection.send_request(request).await?;
-    pool.lock().push(connection);
-    Ok(answer)
-}
-
-async fn connect(port: u16) -> Result<SendRequest<Incoming>, hyper::Error> {
-    let stream = TcpStream::connect(("127.0.0.1", port))
-        .await
-        .expect("the app listens");
-    let io = TokioIo::new(stream);
-    let (sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-async fn serve<B>(
-    stream: DuplexStream,
-    service: impl hyper::service::HttpService<Incoming, ResBody = B, Error: Into<Error>>,
-) where
-    B: Body<Error: Into<Error>> + 'static,
-{
-    let mut server = hyper::server::conn::http1::Builder::new();
-    server.header_read_timeout(None);
-    // The client leaves when it has counted enough.
-    let _ = server.serve_connection(TokioIo::new(stream), service).await;
-}
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A runtime of one thread, with an app that takes whatever it reads for a request.
 fn app() -> (tokio::runtime::Runtime, u16) {
@@ -131,13 +78,13 @@ async fn answer(mut stream: TcpStream) {
     }
 }
 
-fn count_turns(runtime: &tokio::runtime::Runtime, mut client: DuplexStream, count: usize) {
+fn count_turns(runtime: &tokio::runtime::Runtime, mut client: TcpStream, count: usize) {
     let request = parts::text();
     runtime.block_on(turns(&mut client, &request, WARM));
     measured(|| runtime.block_on(turns(&mut client, &request, count)));
 }
 
-async fn turns(client: &mut DuplexStream, request: &str, count: usize) {
+async fn turns(client: &mut TcpStream, request: &str, count: usize) {
     let mut answer = vec![0; 16 * 1024];
     for _ in 0..count {
         client

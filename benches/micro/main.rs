@@ -14,7 +14,7 @@ mod parts;
 
 use std::hint::black_box;
 
-use http::request::Parts;
+use usher::head::Head;
 
 use parts::Made;
 
@@ -37,7 +37,6 @@ const STEPS: &[&str] = &[
     "identify-new",
     "gate",
     "line",
-    "floor",
 ];
 
 fn main() {
@@ -56,8 +55,7 @@ fn main() {
         "identify-seen" => identify(parts::SEEN, count),
         "identify-new" => identify(parts::NEVER_SEEN, count),
         "gate" => gate(count),
-        "line" => line::usher(count),
-        "floor" => line::floor(count),
+        "line" => line::run(count),
         other => panic!("no step `{other}`"),
     }
 }
@@ -68,7 +66,7 @@ fn classes(count: usize) {
     let request = parts::request();
     let classes = made.sidecar.edge.classes();
     let work = || {
-        for name in request.headers.keys() {
+        for (name, _) in request.fields.iter() {
             black_box(classes.of(name));
         }
     };
@@ -81,7 +79,7 @@ fn edge(count: usize) {
     let made = Made::new(parts::SEEN, 1);
     let peer = parts::peer();
     let edge = &made.sidecar.edge;
-    let work = |mut request: Parts| {
+    let work = |mut request: Head| {
         let arrival = edge.receive(&peer, &mut request).expect("it is good");
         black_box(edge.read(&arrival, &request).expect("it is good"));
         request

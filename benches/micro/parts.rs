@@ -4,13 +4,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use http::Request;
-use http::request::Parts;
 use usher::Options;
 use usher::clock::Clock;
 use usher::config;
 use usher::edge::Peer;
-use usher::head::RequestHead;
+use usher::head::{Head, RequestHead};
 use usher::identify::Identify;
 use usher::sidecar::Sidecar;
 use usher::telemetry::Sink;
@@ -63,7 +61,7 @@ impl Made {
     /// Runs `work` with a request to the last of so many routes, past the edge.
     pub(crate) fn with_head(&self, routes: usize, work: impl FnOnce(&RequestHead<'_>)) {
         let mut request = request();
-        request.uri = target(routes - 1).parse().expect("a target");
+        request.target = target(routes - 1).parse().expect("a target");
         let edge = &self.sidecar.edge;
         let arrival = edge.receive(&peer(), &mut request).expect("it is good");
         work(&edge.read(&arrival, &request).expect("it is good"));
@@ -108,20 +106,8 @@ pub(crate) fn text() -> String {
 }
 
 /// The same, parsed.
-pub(crate) fn request() -> Parts {
-    let text = text();
-    let mut lines = text.lines();
-    let mut request = Request::new(());
-    let target = lines.next().and_then(|line| line.split(' ').nth(1));
-    *request.uri_mut() = target.and_then(|text| text.parse().ok()).expect("a target");
-    for line in lines.take_while(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(": ").expect("a field");
-        let name: http::HeaderName = name.parse().expect("a name");
-        request
-            .headers_mut()
-            .append(name, value.parse().expect("a value"));
-    }
-    request.into_parts().0
+pub(crate) fn request() -> Head {
+    Head::parse(&text()).expect("it is good")
 }
 
 /// The client.

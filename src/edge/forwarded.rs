@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::header;
 
 use crate::config::TrustedProxy;
 use crate::denial::{Denial, Reason};
 use crate::head::Scheme;
-use crate::headers::{self, Fields, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::fields::{Fields, write_line};
+use crate::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// The other end of a client's connection, with what never changes while it lives.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub struct Peer {
     /// How the peer speaks to us.
     pub scheme: Scheme,
     /// The address as `X-Forwarded-For` says it.
-    for_value: HeaderValue,
+    node_name: String,
     /// `for=…;proto=…` as `Forwarded` says it.
     node: String,
 }
@@ -34,7 +35,7 @@ impl Peer {
         Self {
             address,
             scheme,
-            for_value: HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown")),
+            node_name: text,
             node,
         }
     }
@@ -60,10 +61,10 @@ pub struct Forwarding {
 /// What a trusted proxy said.
 #[derive(Debug)]
 struct Earlier {
-    forwarded_for: Vec<HeaderValue>,
-    forwarded: Vec<HeaderValue>,
-    proto: Option<HeaderValue>,
-    host: Option<HeaderValue>,
+    forwarded_for: Vec<Box<[u8]>>,
+    forwarded: Vec<Box<[u8]>>,
+    proto: Option<Box<[u8]>>,
+    host: Option<Box<[u8]>>,
 }
 
 impl Forwarding {
@@ -76,7 +77,7 @@ impl Forwarding {
         peer: &Peer,
         trusted: bool,
         proxies: &[TrustedProxy],
-        headers: &HeaderMap,
+        fields: &Fields,
     ) -> Result<Self, Denial> {
         let own = peer.address.map(|address| address.ip().to_canonical());
         if !trusted {
@@ -87,22 +88,14 @@ impl Forwarding {
             });
         }
         let earlier = Earlier {
-            forwarded_for: headers
-                .get_all(X_FORWARDED_FOR)
-                .into_iter()
-                .cloned()
-                .collect(),
-            forwarded: headers
-                .get_all(header::FORWARDED)
-                .into_iter()
-                .cloned()
-                .collect(),
-            proto: one(headers, &X_FORWARDED_PROTO)?,
-            host: one(headers, &X_FORWARDED_HOST)?,
+            forwarded_for: fields.get_all(&X_FORWARDED_FOR).map(Box::from).collect(),
+            forwarded: fields.get_all(&header::FORWARDED).map(Box::from).collect(),
+            proto: one(fields, &X_FORWARDED_PROTO)?,
+            host: one(fields, &X_FORWARDED_HOST)?,
         };
         Ok(Self {
             client: client(&earlier.forwarded_for, proxies).or(own),
-            scheme: match earlier.proto.as_ref().map(HeaderValue::as_bytes) {
+            scheme: match earlier.proto.as_deref() {
                 Some(b"https") => Scheme::Https,
                 Some(b"http") => Scheme::Http,
                 _ => peer.scheme,
@@ -122,51 +115,57 @@ impl Forwarding {
     }
 
     /// Tells the app: appends to what trusted proxies said, and sets what nobody said.
-    /// `host` is the `Host` that the request has.
-    pub fn write(&self, peer: &Peer, host: &HeaderValue, fields: &mut Fields<'_>) {
+    /// `host` is the `Host` that the request has. Addresses and what was read from a head
+    /// hold no line ends.
+    pub fn write(&self, peer: &Peer, host: &[u8], head: &mut Vec<u8>) {
         let earlier = self.earlier.as_deref();
+        let mut set = |name: &http::HeaderName, pieces: &[&[u8]]| {
+            write_line(head, name.as_str().as_bytes(), pieces);
+        };
         match earlier {
-            None => fields.set(&X_FORWARDED_FOR, &peer.for_value),
+            None => set(&X_FORWARDED_FOR, &[peer.node_name.as_bytes()]),
             Some(earlier) => {
-                let value = joined(&earlier.forwarded_for, peer.for_value.as_bytes());
-                fields.set_pieces(&X_FORWARDED_FOR, &[&value]);
+                let value = joined(&earlier.forwarded_for, peer.node_name.as_bytes());
+                set(&X_FORWARDED_FOR, &[&value]);
             }
         }
-        let said = earlier.and_then(|earlier| earlier.proto.as_ref());
-        let own = HeaderValue::from_static(peer.scheme.as_str());
-        fields.set(&X_FORWARDED_PROTO, said.unwrap_or(&own));
-        let said = earlier.and_then(|earlier| earlier.host.as_ref());
-        fields.set(&X_FORWARDED_HOST, said.unwrap_or(host));
+        let said = earlier.and_then(|earlier| earlier.proto.as_deref());
+        set(
+            &X_FORWARDED_PROTO,
+            &[said.unwrap_or(peer.scheme.as_str().as_bytes())],
+        );
+        let said = earlier.and_then(|earlier| earlier.host.as_deref());
+        set(&X_FORWARDED_HOST, &[said.unwrap_or(host)]);
         // The host is quoted, since a port's colon is no token character (RFC 7239 §4).
-        let element = [peer.node.as_bytes(), b";host=\"", host.as_bytes(), b"\""];
+        let element = [peer.node.as_bytes(), b";host=\"", host, b"\""];
         match earlier.filter(|earlier| !earlier.forwarded.is_empty()) {
-            None => fields.set_pieces(&header::FORWARDED, &element),
+            None => set(&header::FORWARDED, &element),
             Some(earlier) => {
                 let value = joined(&earlier.forwarded, &element.concat());
-                fields.set_pieces(&header::FORWARDED, &[&value]);
+                set(&header::FORWARDED, &[&value]);
             }
         }
     }
 
     /// Takes what [`Self::write`] will write out of the fields of a request.
-    pub fn make_room(&self, headers: &mut HeaderMap) {
+    pub fn make_room(&self, fields: &mut Fields) {
         if self.earlier.is_some() {
             for name in [
-                X_FORWARDED_FOR,
-                X_FORWARDED_PROTO,
-                X_FORWARDED_HOST,
-                header::FORWARDED,
+                &X_FORWARDED_FOR,
+                &X_FORWARDED_PROTO,
+                &X_FORWARDED_HOST,
+                &header::FORWARDED,
             ] {
-                headers.remove(name);
+                fields.remove(name);
             }
         }
     }
 }
 
 /// What earlier proxies said, and our own word.
-fn joined(earlier: &[HeaderValue], last: &[u8]) -> Vec<u8> {
+fn joined(earlier: &[Box<[u8]>], last: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
-    for value in earlier.iter().map(HeaderValue::as_bytes).chain([last]) {
+    for value in earlier.iter().map(|value| &**value).chain([last]) {
         if !text.is_empty() {
             text.extend_from_slice(b", ");
         }
@@ -175,10 +174,9 @@ fn joined(earlier: &[HeaderValue], last: &[u8]) -> Vec<u8> {
     text
 }
 
-fn one(headers: &HeaderMap, name: &http::HeaderName) -> Result<Option<HeaderValue>, Denial> {
-    headers::single(headers, name)
-        .map(Option::<&HeaderValue>::cloned)
-        .map_err(|_| {
+fn one(fields: &Fields, name: &http::HeaderName) -> Result<Option<Box<[u8]>>, Denial> {
+    let value = fields.single(name);
+    value.map(|value| value.map(Box::from)).map_err(|_| {
             Denial::new(
                 Reason::BadHost,
                 "a trusted proxy repeats X-Forwarded-Proto or -Host",
@@ -188,11 +186,11 @@ fn one(headers: &HeaderMap, name: &http::HeaderName) -> Result<Option<HeaderValu
 
 /// The rightmost address that is not a trusted proxy's; what stands left of it anybody could
 /// have written. An entry that is no address ends the search: nothing is known then.
-fn client(lines: &[HeaderValue], proxies: &[TrustedProxy]) -> Option<IpAddr> {
+fn client(lines: &[Box<[u8]>], proxies: &[TrustedProxy]) -> Option<IpAddr> {
     let entries = lines
         .iter()
         .rev()
-        .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        .flat_map(|line| line.rsplit(|byte| *byte == b','));
     let mut last = None;
     for entry in entries {
         let address = address(entry)?;
@@ -221,18 +219,19 @@ mod tests {
         vec![TrustedProxy::Net("10.0.0.0/8".parse().unwrap())]
     }
 
-    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
+    fn fields(lines: &[(&'static str, &'static str)]) -> Fields {
+        let mut fields = Fields::default();
         for (name, value) in lines {
-            map.append(*name, HeaderValue::from_static(value));
+            let name = http::HeaderName::from_static(name);
+            fields.append(&name, &http::HeaderValue::from_static(value));
         }
-        map
+        fields
     }
 
     #[test]
     fn an_untrusted_peer_is_the_client_whatever_it_says() {
         let peer = Peer::from("192.0.2.1:7".parse::<SocketAddr>().unwrap());
-        let map = headers(&[
+        let map = fields(&[
             ("x-forwarded-for", "127.0.0.1"),
             ("x-forwarded-proto", "https"),
         ]);
@@ -252,7 +251,7 @@ mod tests {
             ("garbage", "10.0.0.1"),
             ("10.0.0.9", "10.0.0.9"),
         ] {
-            let map = headers(&[("x-forwarded-for", said)]);
+            let map = fields(&[("x-forwarded-for", said)]);
             let forwarding = Forwarding::read(&peer, true, &proxies(), &map).unwrap();
             assert_eq!(forwarding.client(), Some(client.parse().unwrap()), "{said}");
         }
@@ -261,28 +260,30 @@ mod tests {
     #[test]
     fn what_a_trusted_proxy_said_is_kept_and_extended() {
         let peer = Peer::from("10.0.0.1:7".parse::<SocketAddr>().unwrap());
-        let mut map = headers(&[
+        let map = fields(&[
             ("host", "inner:80"),
             ("x-forwarded-for", "198.51.100.7"),
             ("x-forwarded-host", "outer"),
             ("forwarded", "for=198.51.100.7"),
         ]);
         let forwarding = Forwarding::read(&peer, true, &proxies(), &map).unwrap();
-        let host = map["host"].clone();
-        forwarding.write(&peer, &host, &mut Fields::Map(&mut map));
-        assert_eq!(map["x-forwarded-for"], "198.51.100.7, 10.0.0.1");
-        assert_eq!(map["x-forwarded-host"], "outer");
-        assert_eq!(map["x-forwarded-proto"], "http");
-        assert_eq!(
-            map["forwarded"],
-            "for=198.51.100.7, for=10.0.0.1;proto=http;host=\"inner:80\""
-        );
+        let mut head = Vec::new();
+        forwarding.write(&peer, b"inner:80", &mut head);
+        let head = String::from_utf8(head).unwrap();
+        for line in [
+            "x-forwarded-for: 198.51.100.7, 10.0.0.1",
+            "x-forwarded-host: outer",
+            "x-forwarded-proto: http",
+            "forwarded: for=198.51.100.7, for=10.0.0.1;proto=http;host=\"inner:80\"",
+        ] {
+            assert!(head.lines().any(|found| found == line), "{line}: {head}");
+        }
     }
 
     #[test]
     fn repeated_singletons_of_a_trusted_proxy_are_refused() {
         let peer = Peer::from("10.0.0.1:7".parse::<SocketAddr>().unwrap());
-        let map = headers(&[("x-forwarded-host", "a"), ("x-forwarded-host", "b")]);
+        let map = fields(&[("x-forwarded-host", "a"), ("x-forwarded-host", "b")]);
         assert!(Forwarding::read(&peer, true, &proxies(), &map).is_err());
     }
 }

@@ -2,34 +2,45 @@
 
 use std::borrow::Cow;
 
-use http::request::Parts;
-use http::{HeaderValue, header};
+use http::header;
 
 use crate::denial::{Denial, Reason};
-use crate::headers;
+use crate::head::Head;
 
-/// The host that a request is for: lower case, without port and trailing dot.
+/// What `Host` says.
+#[derive(Debug)]
+pub(super) struct Host<'a> {
+    /// The name: lower case, without port and trailing dot.
+    pub(super) name: Cow<'a, str>,
+    /// All of it, as it was sent.
+    pub(super) authority: &'a str,
+}
+
+/// The host that a request is for.
 ///
 /// # Errors
 /// `BadHost` unless there is exactly one well-formed `Host` (RFC 9112 §3.2), equal to the
 /// target's authority where the target has one.
-pub(super) fn canonical(parts: &Parts) -> Result<Cow<'_, str>, Denial> {
-    let value = headers::single(&parts.headers, &header::HOST)
+pub(super) fn canonical(head: &Head) -> Result<Host<'_>, Denial> {
+    let value = head
+        .fields
+        .single(&header::HOST)
         .map_err(|_| refused("Host is repeated"))?
         .ok_or_else(|| refused("Host is missing"))?;
-    let host = read(value)?;
-    if let Some(authority) = parts.uri.authority()
-        && !value
-            .as_bytes()
-            .eq_ignore_ascii_case(authority.as_str().as_bytes())
+    if !value.is_ascii() {
+        return Err(refused("Host is not ASCII"));
+    }
+    let authority = str::from_utf8(value).map_err(|_| refused("Host is not ASCII"))?;
+    let name = read(authority)?;
+    if let Some(wanted) = head.target.authority()
+        && !authority.eq_ignore_ascii_case(wanted.as_str())
     {
         return Err(refused("the target names another authority than Host"));
     }
-    Ok(host)
+    Ok(Host { name, authority })
 }
 
-fn read(value: &HeaderValue) -> Result<Cow<'_, str>, Denial> {
-    let text = value.to_str().map_err(|_| refused("Host is not ASCII"))?;
+fn read(text: &str) -> Result<Cow<'_, str>, Denial> {
     let (name, port) = split_port(text)?;
     if !port.is_empty() && port.parse::<u16>().is_err() {
         return Err(refused("Host has no valid port"));
@@ -74,15 +85,18 @@ mod tests {
     use super::*;
 
     fn host(target: &str, hosts: &[&str]) -> Option<String> {
-        let mut request = http::Request::builder().uri(target);
+        let mut fields = crate::fields::Fields::default();
         for host in hosts {
-            request = request.header(
-                header::HOST,
-                HeaderValue::from_bytes(host.as_bytes()).unwrap(),
-            );
+            let value = http::HeaderValue::from_bytes(host.as_bytes()).unwrap();
+            fields.append(&header::HOST, &value);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        canonical(&parts).ok().map(Cow::into_owned)
+        let head = Head {
+            method: http::Method::GET,
+            target: target.parse().unwrap(),
+            version: http::Version::HTTP_11,
+            fields,
+        };
+        canonical(&head).ok().map(|host| host.name.into_owned())
     }
 
     #[test]

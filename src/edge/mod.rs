@@ -7,12 +7,12 @@ mod path;
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderName, HeaderValue, Method, Version, header};
 
 use crate::config::{IdentityHeader, TokenSource, TrustedProxy};
 use crate::denial::{Denial, Reason};
-use crate::head::{RequestHead, Scheme};
+use crate::fields::Fields;
+use crate::head::{Head, RequestHead, Scheme};
 use crate::headers::{self, Class, Classes};
 
 pub use forwarded::{Forwarding, Peer};
@@ -36,7 +36,7 @@ pub struct Edge {
 #[derive(Debug)]
 pub struct Arrival {
     /// `Upgrade`, when the client asks for another protocol on this connection.
-    pub upgrade: Option<HeaderValue>,
+    pub upgrade: Option<Box<[u8]>>,
     /// Whether the client reads trailers.
     pub trailers: bool,
     /// The client and what is said about it to the app.
@@ -76,12 +76,12 @@ impl Edge {
     ///
     /// # Errors
     /// A denial for what no route would serve: a loop, a size, a method, an expectation.
-    pub fn receive(&self, peer: &Peer, parts: &mut Parts) -> Result<Arrival, Denial> {
-        check_message(parts)?;
+    pub fn receive(&self, peer: &Peer, head: &mut Head) -> Result<Arrival, Denial> {
+        check_message(head)?;
         let trusted = self.trusts(peer);
-        let survey = self.survey(&parts.headers, trusted);
-        self.check_sizes(parts, survey.bytes)?;
-        let forwarding = Forwarding::read(peer, trusted, &self.trusted, &parts.headers)?;
+        let survey = self.survey(&head.fields, trusted);
+        self.check_sizes(head, survey.bytes)?;
+        let forwarding = Forwarding::read(peer, trusted, &self.trusted, &head.fields)?;
         let scheme = forwarding.scheme();
         let mut arrival = Arrival {
             upgrade: None,
@@ -90,27 +90,28 @@ impl Edge {
             scheme,
         };
         if survey.special {
-            check_coding(&parts.headers)?;
-            check_expectation(&parts.headers)?;
-            self.check_loop(&parts.headers)?;
-            arrival.upgrade = wanted_upgrade(parts);
-            arrival.trailers = headers::lists(&parts.headers, &header::TE, "trailers");
+            check_expectation(&head.fields)?;
+            self.check_loop(&head.fields)?;
+            arrival.upgrade = wanted_upgrade(head);
+            arrival.trailers = head.fields.lists(&header::TE, "trailers");
         }
-        self.strip(&mut parts.headers, survey.gone);
+        if survey.gone {
+            self.strip(&mut head.fields, trusted);
+        }
         Ok(arrival)
     }
 
     /// Looks at every field once.
-    fn survey(&self, headers: &HeaderMap, trusted: bool) -> Survey {
+    fn survey(&self, fields: &Fields, trusted: bool) -> Survey {
         let mut survey = Survey::default();
-        for (name, value) in headers {
-            survey.bytes += name.as_str().len() + value.len() + 4;
+        for (name, value) in fields.iter() {
+            survey.bytes += name.len() + value.len() + 4;
             match self.classes.of(name) {
-                None => survey.special |= *name == header::VIA,
+                None => survey.special |= name.eq_ignore_ascii_case(b"via"),
                 Some(Class::Forwarded) if trusted => {}
                 Some(class) => {
                     survey.special |= class == Class::Hop;
-                    survey.gone.push(name.clone());
+                    survey.gone = true;
                 }
             }
         }
@@ -121,22 +122,18 @@ impl Edge {
     ///
     /// # Errors
     /// `BadHost`, `BadTarget` or `BadPath` where there is none.
-    pub fn read<'a>(&self, arrival: &Arrival, parts: &'a Parts) -> Result<RequestHead<'a>, Denial> {
-        let host = host::canonical(parts)?;
-        let path = path::canonical(parts.uri.path())?;
+    pub fn read<'a>(&self, arrival: &Arrival, head: &'a Head) -> Result<RequestHead<'a>, Denial> {
+        let host = host::canonical(head)?;
+        let path = path::canonical(head.target.path())?;
         Ok(RequestHead {
-            method: &parts.method,
+            method: &head.method,
             scheme: arrival.scheme,
-            host,
-            authority: parts
-                .headers
-                .get(header::HOST)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default(),
+            host: host.name,
+            authority: host.authority,
             path: path.text,
             opaque: path.opaque,
-            query: parts.uri.query(),
-            headers: &parts.headers,
+            query: head.target.query(),
+            fields: &head.fields,
             upgrade: arrival.upgrade.is_some(),
             client: arrival.forwarding.client(),
         })
@@ -152,9 +149,9 @@ impl Edge {
         &self.classes
     }
 
-    fn check_sizes(&self, parts: &Parts, bytes: usize) -> Result<(), Denial> {
-        let target = parts
-            .uri
+    fn check_sizes(&self, head: &Head, bytes: usize) -> Result<(), Denial> {
+        let target = head
+            .target
             .path_and_query()
             .map_or(0, |target| target.as_str().len());
         let (reason, detail) = if target > self.target_bytes {
@@ -162,7 +159,7 @@ impl Edge {
                 Reason::TargetTooLong,
                 "the target exceeds limits.target_bytes",
             )
-        } else if parts.headers.len() > self.header_count {
+        } else if head.fields.len() > self.header_count {
             (
                 Reason::HeadersTooLarge,
                 "the header fields exceed limits.header_count",
@@ -179,9 +176,9 @@ impl Edge {
     }
 
     /// A request that names this very process in `Via` has been here before.
-    fn check_loop(&self, headers: &HeaderMap) -> Result<(), Denial> {
+    fn check_loop(&self, fields: &Fields) -> Result<(), Denial> {
         let own = self.via.to_str().unwrap_or_default();
-        if headers::lists(headers, &header::VIA, own) {
+        if fields.lists(&header::VIA, own) {
             return Err(Denial::new(
                 Reason::LoopDetected,
                 "the upstream leads back to this usher",
@@ -195,14 +192,16 @@ impl Edge {
     }
 
     /// Removes the fields that may not pass, and those that `Connection` nominates.
-    fn strip(&self, headers: &mut HeaderMap, mut gone: Vec<HeaderName>) {
-        if gone.contains(&header::CONNECTION) {
-            // The first source present decides, also when the client nominates it away.
-            let may_go = |name: &HeaderName| !self.token_headers.contains(name);
-            gone.extend(headers::nominated(headers).filter(may_go));
-        }
-        for name in gone {
-            headers.remove(name);
+    fn strip(&self, fields: &mut Fields, trusted: bool) {
+        // The first source present decides, also when the client nominates it away.
+        let may_go = |name: &HeaderName| !self.token_headers.contains(name);
+        let nominated: Vec<_> = headers::nominated(fields).filter(may_go).collect();
+        fields.retain(|name, _| match self.classes.of(name) {
+            None => true,
+            Some(class) => class == Class::Forwarded && trusted,
+        });
+        for name in nominated {
+            fields.remove(&name);
         }
     }
 }
@@ -212,8 +211,8 @@ impl Edge {
 struct Survey {
     /// What the fields take in a head.
     bytes: usize,
-    /// Fields that may not pass.
-    gone: Vec<HeaderName>,
+    /// Whether there is one that may not pass.
+    gone: bool,
     /// Whether there is one that means something to us: `Via`, or a hop-by-hop field.
     special: bool,
 }
@@ -229,15 +228,15 @@ fn is_trusted(trusted: &[TrustedProxy], address: Option<IpAddr>) -> bool {
 }
 
 /// Refuses methods, targets and expectations that are never served.
-fn check_message(parts: &Parts) -> Result<(), Denial> {
+fn check_message(head: &Head) -> Result<(), Denial> {
     // CONNECT would make a tunnel of us (RFC 9110 §9.3.6), TRACE would echo what we strip (§9.3.8).
-    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Denial::new(
             Reason::MethodRefused,
             "CONNECT and TRACE are never served",
         ));
     }
-    let uri = &parts.uri;
+    let uri = &head.target;
     let absolute = uri.scheme().is_some();
     if absolute && !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(Denial::new(
@@ -254,10 +253,10 @@ fn check_message(parts: &Parts) -> Result<(), Denial> {
     Ok(())
 }
 
-fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
-    match headers::single(headers, &header::EXPECT) {
+fn check_expectation(fields: &Fields) -> Result<(), Denial> {
+    match fields.single(&header::EXPECT) {
         Ok(None) => Ok(()),
-        Ok(Some(value)) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        Ok(Some(value)) if value.eq_ignore_ascii_case(b"100-continue") => Ok(()),
         _ => Err(Denial::new(
             Reason::ExpectationFailed,
             "Expect is not 100-continue",
@@ -265,37 +264,23 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
     }
 }
 
-/// Refuses transfer codings besides `chunked`: hyper undoes the last one alone, and the app
-/// would not be told of the others (RFC 9112 §6.1). Lengths need no look: hyper refuses those
-/// that differ and makes one of those that agree.
-fn check_coding(headers: &HeaderMap) -> Result<(), Denial> {
-    match headers::single(headers, &header::TRANSFER_ENCODING) {
-        Ok(None) => Ok(()),
-        Ok(Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Denial::new(
-            Reason::BadFraming,
-            "Transfer-Encoding is not `chunked`",
-        )),
-    }
-}
-
 /// The protocol that the client wants to switch to. `h2c` is ignored, as RFC 9113 §3.1 asks:
 /// forwarded, it would open a second, unchecked channel to the app.
-fn wanted_upgrade(parts: &Parts) -> Option<HeaderValue> {
-    let value = headers::single(&parts.headers, &header::UPGRADE).ok()??;
-    let nominated = headers::lists(&parts.headers, &header::CONNECTION, "upgrade");
-    let h2c = headers::lists(&parts.headers, &header::UPGRADE, "h2c");
-    let bodyless = !parts.headers.contains_key(header::TRANSFER_ENCODING)
-        && parts
-            .headers
-            .get(header::CONTENT_LENGTH)
-            .is_none_or(|length| length == "0");
+fn wanted_upgrade(head: &Head) -> Option<Box<[u8]>> {
+    let fields = &head.fields;
+    let value = fields.single(&header::UPGRADE).ok()??;
+    let nominated = fields.lists(&header::CONNECTION, "upgrade");
+    let h2c = fields.lists(&header::UPGRADE, "h2c");
+    let bodyless = !fields.contains(&header::TRANSFER_ENCODING)
+        && fields
+            .get(&header::CONTENT_LENGTH)
+            .is_none_or(|length| length == b"0");
     (nominated
         && !h2c
         && bodyless
-        && parts.method == Method::GET
-        && parts.version == Version::HTTP_11)
-        .then(|| value.clone())
+        && head.method == Method::GET
+        && head.version == Version::HTTP_11)
+        .then(|| value.into())
 }
 
 /// A peer on a TCP connection, for tests and for front doors that know an address only.

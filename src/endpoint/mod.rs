@@ -6,14 +6,14 @@ mod verify;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use crate::config;
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
 use crate::identify::{Identify, Verified};
 use crate::identity::{CallerClaims, Kept};
-use crate::respond::{self, Body};
+use crate::respond::{self, Response};
 use crate::route::Target;
 use crate::users::Users;
 
@@ -30,7 +30,7 @@ pub struct Endpoints {
 #[derive(Debug)]
 pub struct Answer {
     /// What the client gets.
-    pub response: Response<Body>,
+    pub response: Response,
     /// What the log and the metrics get.
     pub denial: Option<Denial>,
     /// Whose token it was, for the log.
@@ -76,9 +76,8 @@ impl Endpoints {
 impl Answer {
     fn good(body: String) -> Self {
         let mut response = respond::json(StatusCode::OK, body);
-        response
-            .headers_mut()
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let fields = &mut response.fields;
+        fields.insert(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
         Self {
             response,
             denial: None,
@@ -97,10 +96,10 @@ impl Answer {
     /// A denial with the contract's status and body.
     fn refused(status: StatusCode, body: &'static str, denial: Denial) -> Self {
         let mut response = respond::json(status, body);
-        respond::explain(&denial, response.headers_mut());
+        respond::explain(&denial, &mut response.fields);
         if status != StatusCode::UNAUTHORIZED {
             // A challenge would blame the token, which the contract's status does not.
-            response.headers_mut().remove(header::WWW_AUTHENTICATE);
+            response.fields.remove(&header::WWW_AUTHENTICATE);
         }
         Self {
             response,
@@ -121,8 +120,8 @@ impl Answer {
             Reason::MethodRefused,
             "the endpoint has another method",
         ));
-        let headers = answer.response.headers_mut();
-        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        let fields = &mut answer.response.fields;
+        fields.insert(&header::ALLOW, &HeaderValue::from_static(allowed));
         answer
     }
 }

@@ -6,12 +6,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use serde_json::Value;
 
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
-use crate::headers;
 use crate::identify::{Identify, fingerprint};
 use crate::identity::{CallerClaims, Identity};
 use crate::users::{Caller, Ensured, Users, Verified};
@@ -89,14 +88,16 @@ impl UserEndpoints {
 
 /// The token, with its scheme or without, or the contract's words for why there is none.
 fn token<'a>(head: &RequestHead<'a>) -> Result<&'a str, (&'static str, Denial)> {
-    let value = headers::single(head.headers, &header::AUTHORIZATION)
+    let value = head
+        .fields
+        .single(&header::AUTHORIZATION)
         .map_err(|_| {
             (
                 INVALID,
                 Denial::new(Reason::SchemeRefused, "two Authorization headers"),
             )
         })?
-        .map_or(&b""[..], HeaderValue::as_bytes);
+        .unwrap_or_default();
     if value.is_empty() {
         return Err((
             NO_TOKEN,

@@ -5,13 +5,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use serde_json::Value;
 
 use crate::config::VerifyEndpoint;
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
-use crate::headers;
 use crate::identify::{Identify, fingerprint};
 use crate::identity::{Identity, Kept, Slot};
 
@@ -86,14 +85,16 @@ impl Verify {
 
 /// The token, or the contract's words for why there is none.
 fn bearer<'a>(head: &RequestHead<'a>) -> Result<&'a str, (&'static str, Denial)> {
-    let value = headers::single(head.headers, &header::AUTHORIZATION)
+    let value = head
+        .fields
+        .single(&header::AUTHORIZATION)
         .map_err(|_| {
             (
                 FORMAT,
                 Denial::new(Reason::SchemeRefused, "two Authorization headers"),
             )
         })?
-        .map_or(&b""[..], HeaderValue::as_bytes);
+        .unwrap_or_default();
     if value.is_empty() {
         return Err((
             MISSING,

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use http::header::{AUTHORIZATION, ORIGIN};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use percent_encoding::percent_decode_str;
 
 use super::cookie;
 use crate::config::{TokenSource, Tokens};
 use crate::denial::{Denial, Reason};
+use crate::fields::Fields;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -26,7 +27,7 @@ pub struct Asked<'a> {
     /// The request's method.
     pub method: &'a Method,
     /// The request's header fields.
-    pub headers: &'a HeaderMap,
+    pub fields: &'a Fields,
     /// The query, without `?`.
     pub query: Option<&'a str>,
     /// The scheme that the client used, `http` or `https`.
@@ -70,8 +71,8 @@ impl Sources {
     pub fn find<'a>(&'a self, asked: &Asked<'a>) -> Result<Option<Bearer<'a>>, Denial> {
         for source in &self.from {
             let found = match source {
-                TokenSource::Authorization => authorization(asked.headers)?,
-                TokenSource::Header(name) => header(asked.headers, name)?,
+                TokenSource::Authorization => authorization(asked.fields)?,
+                TokenSource::Header(name) => header(asked.fields, name)?,
                 TokenSource::Query(name) => query(asked.query, name)?,
                 TokenSource::Cookie(name) => self.cookie(asked, name)?,
             };
@@ -87,15 +88,15 @@ impl Sources {
     /// new query if it changed; it is empty if nothing is left of it.
     ///
     /// `Authorization` with another scheme than `Bearer` is somebody else's, and stays.
-    pub fn strip(&self, headers: &mut HeaderMap, query: Option<&str>) -> Option<String> {
+    pub fn strip(&self, fields: &mut Fields, query: Option<&str>) -> Option<String> {
         let mut changed: Option<String> = None;
         for source in &self.from {
             match source {
-                TokenSource::Authorization => strip_authorization(headers),
+                TokenSource::Authorization => strip_authorization(fields),
                 TokenSource::Header(name) => {
-                    headers.remove(name);
+                    fields.remove(name);
                 }
-                TokenSource::Cookie(name) => cookie::remove(headers, name),
+                TokenSource::Cookie(name) => cookie::remove(fields, name),
                 TokenSource::Query(name) => {
                     let current = changed.as_deref().or(query);
                     if let Some(shorter) = current.and_then(|query| without(query, name)) {
@@ -132,7 +133,7 @@ impl Sources {
     /// A browser sends cookies whoever made it ask. So a cookie counts for what may change
     /// something only if the page that asked is known to be ours.
     fn cookie<'a>(&self, asked: &Asked<'a>, name: &str) -> Result<Option<Cow<'a, str>>, Denial> {
-        let filled = cookie::values(asked.headers, name).filter(|value| !value.is_empty());
+        let filled = cookie::values(asked.fields, name).filter(|value| !value.is_empty());
         let Some(token) = single(filled)? else {
             return Ok(None);
         };
@@ -148,16 +149,16 @@ impl Sources {
 
     /// `Origin` decides; where a browser leaves it out, `Sec-Fetch-Site` does.
     fn is_own_page(&self, asked: &Asked<'_>) -> bool {
-        let mut origins = asked.headers.get_all(ORIGIN).into_iter();
+        let mut origins = asked.fields.get_all(&ORIGIN);
         if let Some(origin) = origins.next() {
             return origins.next().is_none() && self.is_own_origin(asked, origin);
         }
-        let mut sites = asked.headers.get_all(SEC_FETCH_SITE).into_iter();
-        sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none()
+        let mut sites = asked.fields.get_all(&SEC_FETCH_SITE);
+        sites.next().is_some_and(|site| site == b"same-origin") && sites.next().is_none()
     }
 
-    fn is_own_origin(&self, asked: &Asked<'_>, origin: &HeaderValue) -> bool {
-        let Ok(origin) = origin.to_str() else {
+    fn is_own_origin(&self, asked: &Asked<'_>, origin: &[u8]) -> bool {
+        let Ok(origin) = str::from_utf8(origin) else {
             return false;
         };
         if self.cookie_origins.iter().any(|known| known == origin) {
@@ -179,9 +180,8 @@ impl Sources {
 }
 
 /// `Authorization: Bearer <token>`: the scheme in any case, one space, the token.
-fn authorization(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, Denial> {
-    let lines = headers.get_all(AUTHORIZATION).into_iter();
-    let Some(line) = single(lines.map(HeaderValue::as_bytes))? else {
+fn authorization(fields: &Fields) -> Result<Option<Cow<'_, str>>, Denial> {
+    let Some(line) = single(fields.get_all(&AUTHORIZATION))? else {
         return Ok(None);
     };
     if line.is_empty() {
@@ -227,21 +227,13 @@ fn is_bearer(line: &[u8]) -> bool {
     scheme.eq_ignore_ascii_case(SCHEME) && !rest.first().is_some_and(is_tchar)
 }
 
-fn strip_authorization(headers: &mut HeaderMap) {
-    let lines = headers.get_all(AUTHORIZATION).into_iter();
-    let kept: Vec<_> = lines
-        .filter(|line| !is_bearer(line.as_bytes()))
-        .cloned()
-        .collect();
-    headers.remove(AUTHORIZATION);
-    for line in kept {
-        headers.append(AUTHORIZATION, line);
-    }
+fn strip_authorization(fields: &mut Fields) {
+    let wanted = AUTHORIZATION.as_str().as_bytes();
+    fields.retain(|name, line| !(name.eq_ignore_ascii_case(wanted) && is_bearer(line)));
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Cow<'a, str>>, Denial> {
-    let lines = headers.get_all(name).into_iter();
-    match single(lines.map(HeaderValue::as_bytes))? {
+fn header<'a>(fields: &'a Fields, name: &HeaderName) -> Result<Option<Cow<'a, str>>, Denial> {
+    match single(fields.get_all(name))? {
         Some(value) => text(value).map(Some),
         None => Ok(None),
     }

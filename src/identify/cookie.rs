@@ -1,12 +1,14 @@
 //! Single cookies in `Cookie` lines (RFC 6265 §4.2), found and taken out.
 
+use http::HeaderValue;
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue};
+
+use crate::fields::Fields;
 
 /// The values of all cookies named `name`, over all lines: several lines are one list.
-pub(super) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(COOKIE).into_iter();
-    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+pub(super) fn values<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = fields.get_all(&COOKIE);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| value(pair, name))
 }
 
@@ -19,26 +21,23 @@ fn value<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
 }
 
 /// Takes out every cookie named `name`; what else the lines hold stays byte for byte.
-pub(super) fn remove(headers: &mut HeaderMap, name: &str) {
-    if values(headers, name).next().is_none() {
+pub(super) fn remove(fields: &mut Fields, name: &str) {
+    if values(fields, name).next().is_none() {
         return;
     }
-    let lines: Vec<_> = headers
-        .get_all(COOKIE)
-        .into_iter()
-        .map(|line| without(line, name))
-        .collect();
-    headers.remove(COOKIE);
-    for line in lines.into_iter().flatten() {
-        headers.append(COOKIE, line);
+    let lines = fields.get_all(&COOKIE);
+    let lines: Vec<_> = lines.filter_map(|line| without(line, name)).collect();
+    fields.remove(&COOKIE);
+    for line in lines {
+        fields.append(&COOKIE, &line);
     }
 }
 
 /// The line without the cookie; `None` if nothing is left.
-fn without(line: &HeaderValue, name: &str) -> Option<HeaderValue> {
-    let pairs = || line.as_bytes().split(|byte| *byte == b';');
+fn without(line: &[u8], name: &str) -> Option<HeaderValue> {
+    let pairs = || line.split(|byte| *byte == b';');
     if !pairs().any(|pair| value(pair, name).is_some()) {
-        return Some(line.clone());
+        return HeaderValue::from_bytes(line).ok();
     }
     let kept: Vec<_> = pairs().filter(|pair| value(pair, name).is_none()).collect();
     let kept = kept.join(&b';');
@@ -46,9 +45,7 @@ fn without(line: &HeaderValue, name: &str) -> Option<HeaderValue> {
     if kept.is_empty() {
         return None;
     }
-    let mut kept = HeaderValue::from_bytes(kept).ok()?;
-    kept.set_sensitive(line.is_sensitive());
-    Some(kept)
+    HeaderValue::from_bytes(kept).ok()
 }
 
 #[cfg(test)]
@@ -56,13 +53,14 @@ mod tests {
     use super::*;
 
     fn strip(lines: &[&'static str]) -> Vec<String> {
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::default();
         for line in lines {
-            headers.append(COOKIE, HeaderValue::from_static(line));
+            fields.append(&COOKIE, &HeaderValue::from_static(line));
         }
-        remove(&mut headers, "t");
-        let left = headers.get_all(COOKIE).into_iter();
-        left.map(|line| line.to_str().unwrap().to_owned()).collect()
+        remove(&mut fields, "t");
+        let left = fields.get_all(&COOKIE);
+        left.map(|line| String::from_utf8(line.to_vec()).unwrap())
+            .collect()
     }
 
     #[test]

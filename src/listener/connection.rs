@@ -1,45 +1,53 @@
-//! One client connection: HTTP/1.1 until either side ends it.
+//! One client's connection: HTTP/1.1, one request after the other, until either side ends it.
+//!
+//! All of it is one task. While the line works on a request, the same task feeds it the
+//! request's body and notices when the client leaves.
+//!
+//! Here is the order of things; `client` reads and writes.
 
-use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::activity::Activity;
+use crate::body::RequestBody;
 use crate::config::Config;
+use crate::denial::{Denial, Reason};
 use crate::drain::Guard;
 use crate::edge::Peer;
-use crate::head::Scheme;
+use crate::head::{Head, Scheme};
+use crate::respond::Response;
 use crate::sidecar::Worker;
 use crate::telemetry::ConnectionMetrics;
+use crate::wire::framing::Framing;
+use crate::wire::input::HeadError;
+use crate::wire::request::{self, Limits, Unreadable};
 
+use super::client::{Asked, Client, Looked};
 use super::watch::{Watched, Watchman};
 use super::{Accepted, Place};
 
 /// How one worker serves its connections.
 #[derive(Debug)]
 pub(super) struct Server {
-    http: http1::Builder,
+    limits: Limits,
     watchman: Watchman,
     metrics: ConnectionMetrics,
 }
 
 impl Server {
     pub(super) fn new(settings: &Config, metrics: ConnectionMetrics) -> Self {
-        let mut http = http1::Builder::new();
-        // Time is the watchman's business: a timer a request costs more than a clock a worker.
-        http.header_read_timeout(None).max_buf_size(
-            settings.limits.header_bytes.max(8 * 1024) + settings.limits.target_bytes,
-        );
-        if settings.limits.header_count > 100 {
-            http.max_headers(settings.limits.header_count);
-        }
+        let limits = &settings.limits;
         Self {
-            http,
+            limits: Limits {
+                bytes: limits.header_bytes.max(8 * 1024) + limits.target_bytes,
+                fields: limits.header_count,
+            },
             watchman: Watchman::new(&settings.timeouts, metrics.timed_out.clone()),
             metrics,
         }
@@ -65,65 +73,193 @@ impl Server {
                 return;
             }
         };
+        let watch = self.watchman.watch();
+        let (server, worker, watched) = (self.clone(), worker.clone(), watch.clone());
+        let served = tokio::spawn(async move {
+            server
+                .serve(&worker, stream, address, guard, &watched, place)
+                .await;
+        });
+        watch.abort_with(served.abort_handle());
+    }
+
+    /// Serves a connection in the calling task.
+    pub(super) async fn converse(
+        &self,
+        worker: &Worker,
+        stream: TcpStream,
+        address: SocketAddr,
+        guard: Guard,
+        place: Place,
+    ) {
+        let watch = self.watchman.watch();
+        self.serve(worker, stream, address, guard, &watch, place)
+            .await;
+    }
+
+    async fn serve(
+        &self,
+        worker: &Worker,
+        stream: TcpStream,
+        address: SocketAddr,
+        guard: Guard,
+        watch: &Arc<Activity>,
+        place: Place,
+    ) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
         let peer = Peer::new(Some(address), Scheme::Http);
-        let watch = self.watchman.watch();
-        let served = self
-            .clone()
-            .serve(worker.clone(), stream, peer, guard, watch.clone(), place);
-        watch.abort_with(tokio::spawn(served).abort_handle());
+        let connection = Connection {
+            client: Client::new(Watched::new(stream, watch.clone(), place)),
+            server: self,
+            worker,
+            peer: &peer,
+            watch,
+        };
+        if let Err(error) = connection.run(guard).await {
+            tracing::debug!(%error, client = %peer, "connection ended");
+        }
+    }
+}
+
+/// A connection, and whom it is served for.
+struct Connection<'a> {
+    client: Client,
+    server: &'a Server,
+    worker: &'a Worker,
+    peer: &'a Peer,
+    watch: &'a Arc<Activity>,
+}
+
+impl Connection<'_> {
+    /// Answers one request after the other.
+    async fn run(mut self, mut guard: Guard) -> io::Result<()> {
+        let look = guard.clone();
+        let mut told = pin!(guard.draining());
+        let mut draining = Draining::new(told.as_mut(), &look);
+        loop {
+            let head = match self.next(&mut draining).await {
+                Ok(Some(head)) => head,
+                Ok(None) | Err(HeadError::Ended { between: true }) => return Ok(()),
+                Err(HeadError::Ended { between: false }) => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Err(HeadError::Failed(error)) => return Err(error),
+                Err(HeadError::Unreadable(what)) => return self.refuse(what).await,
+            };
+            let busy = self.watch.busy();
+            let asked = Asked::of(&head);
+            let Some(mut response) = self.ask(head).await else {
+                return Ok(());
+            };
+            let tunnel = response.tunnel.take();
+            let keep = asked.keep && !look.is_draining();
+            if let Some(tunnel) = tunnel {
+                self.client.switch(response).await?;
+                self.watch.become_tunnel();
+                let (stream, early) = self.client.into_parts();
+                return tunnel.join(stream, early, &mut look.clone()).await;
+            }
+            let keep = self.client.answer(response, &asked, keep).await?;
+            if !keep || !self.client.finish_body().await? {
+                return self.client.leave().await;
+            }
+            drop(busy);
+        }
     }
 
-    async fn serve(
-        self: Arc<Self>,
-        worker: Arc<Worker>,
-        stream: TcpStream,
-        peer: Peer,
-        mut guard: Guard,
-        watch: Arc<Activity>,
-        place: Place,
-    ) {
-        let io = TokioIo::new(Watched::new(stream, watch.clone(), place));
-        let tunnel_guard = guard.clone();
-        let service = service_fn(|request| {
-            let busy = watch.busy();
-            let (worker, peer, guard) = (&worker, &peer, &tunnel_guard);
-            async move {
-                let mut response = worker.handle(peer, guard, request).await;
-                response.body_mut().hold(busy);
-                Ok::<_, Infallible>(response)
+    /// The next request's head; `None` when usher ends and nothing has come yet.
+    async fn next(
+        &mut self,
+        draining: &mut Draining<'_, impl Future>,
+    ) -> Result<Option<Box<Head>>, HeadError<Unreadable>> {
+        let (client, limits) = (&mut self.client, self.server.limits);
+        client.rest();
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(head) = client.poll_head(cx, limits) {
+                return Poll::Ready(head.map(Some));
             }
-        });
-        let mut connection =
-            std::pin::pin!(self.http.serve_connection(io, service).with_upgrades());
-        let look = guard.clone();
-        let mut draining = std::pin::pin!(guard.draining());
-        let (mut waiting, mut told) = (false, false);
-        let served = std::future::poll_fn(|cx| {
-            if let Poll::Ready(served) = connection.as_mut().poll(cx) {
-                return Poll::Ready(served);
-            }
-            // Once asked, `draining` wakes this task whenever it is time; until then a flag
-            // says no for less.
-            let ask = !told && (!waiting || look.is_draining());
-            waiting = true;
-            if ask && draining.as_mut().poll(cx).is_ready() {
-                told = true;
-                connection.as_mut().graceful_shutdown();
-                return connection.as_mut().poll(cx);
+            if client.is_idle() && draining.poll(cx).is_ready() {
+                return Poll::Ready(Ok(None));
             }
             Poll::Pending
         })
-        .await;
-        if let Err(error) = served {
-            if error.is_parse() {
-                self.metrics.broken.inc();
+        .await
+    }
+
+    /// Answers what is no request, and ends.
+    async fn refuse(mut self, what: Unreadable) -> io::Result<()> {
+        self.server.metrics.broken.inc();
+        let denial = match what {
+            Unreadable::Malformed(detail) => Denial::new(Reason::RequestMalformed, detail),
+            Unreadable::LongTarget => Denial::new(
+                Reason::TargetTooLong,
+                "the first line exceeds limits.header_bytes and limits.target_bytes together",
+            ),
+            Unreadable::Large => Denial::new(
+                Reason::HeadersTooLarge,
+                "the header fields exceed limits.header_bytes or limits.header_count",
+            ),
+        };
+        let busy = self.watch.busy();
+        let response = self.worker.refuse(self.peer, None, denial);
+        self.client.answer(response, &Asked::NOTHING, false).await?;
+        drop(busy);
+        self.client.leave().await
+    }
+
+    /// Lets the line answer a request; `None` when the client leaves before.
+    async fn ask(&mut self, head: Box<Head>) -> Option<Response> {
+        let body = match request::framing(&head) {
+            Ok(Framing::Length(0)) => RequestBody::empty(),
+            Ok(framing) => self.client.expect_body(&head, framing),
+            Err(malformed) => {
+                self.server.metrics.broken.inc();
+                let denial = Denial::new(Reason::BadFraming, malformed.0);
+                return Some(self.worker.refuse(self.peer, Some(&head), denial));
             }
-            tracing::debug!(%error, client = %peer, "connection ended");
+        };
+        let client = &mut self.client;
+        let mut handled = pin!(self.worker.handle(self.peer, head, body));
+        std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(response) = handled.as_mut().poll(cx) {
+                    return Poll::Ready(Some(response));
+                }
+                match client.look(cx) {
+                    Looked::Filled => {}
+                    Looked::Still => return Poll::Pending,
+                    Looked::Gone => return Poll::Ready(None),
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Tells an idle connection when usher ends. Once asked, it wakes the task by itself whenever
+/// it is time; until then a flag says no for less.
+struct Draining<'a, F> {
+    told: Pin<&'a mut F>,
+    look: &'a Guard,
+    asked: bool,
+}
+
+impl<'a, F: Future> Draining<'a, F> {
+    fn new(told: Pin<&'a mut F>, look: &'a Guard) -> Self {
+        Self {
+            told,
+            look,
+            asked: false,
         }
-        // What is left of the connection, if anything, is a tunnel, which keeps its own time.
-        watch.become_tunnel();
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.asked && !self.look.is_draining() {
+            return Poll::Pending;
+        }
+        self.asked = true;
+        self.told.as_mut().poll(cx).map(|_| ())
     }
 }

@@ -142,10 +142,7 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = match gather(bufs, &mut [0; SMALL]) {
-            Some(small) => ready!(Pin::new(&mut self.stream).poll_write(cx, small)),
-            None => ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)),
-        };
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
         self.watch.touch();
         Poll::Ready(written)
     }
@@ -161,17 +158,4 @@ impl AsyncWrite for Watched {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
-}
-
-/// An answer of this size is copied together: one plain send costs the kernel less than a
-/// vectored one.
-const SMALL: usize = 1024;
-
-fn gather<'a>(bufs: &[io::IoSlice<'_>], small: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
-    let mut end = 0;
-    for buf in bufs {
-        small.get_mut(end..end + buf.len())?.copy_from_slice(buf);
-        end += buf.len();
-    }
-    Some(&small[..end])
 }

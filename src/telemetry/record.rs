@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{Method, StatusCode, Uri, header};
 use tokio::time::Instant;
 
 use crate::denial::{Denial, Fault};
+use crate::head::Head;
 use crate::identify::Verified;
 
 use super::Telemetry;
@@ -55,9 +55,9 @@ pub struct Record {
 /// What only the access line needs.
 #[derive(Debug)]
 struct Details {
-    method: Method,
-    target: Uri,
-    host: Option<HeaderValue>,
+    /// Method and target; `None` when the head could not be read.
+    asked: Option<(Method, Uri)>,
+    host: Option<Box<[u8]>>,
     client: String,
     verified: Option<Arc<Verified>>,
     status: StatusCode,
@@ -66,18 +66,19 @@ struct Details {
 }
 
 impl Record {
-    /// Starts with the head as it arrived.
+    /// Starts with the head as it arrived, if it could be read.
     pub fn start(
         telemetry: &Arc<Telemetry>,
-        parts: &Parts,
+        head: Option<&Head>,
         client: impl FnOnce() -> String,
     ) -> Self {
         let before = telemetry.metrics.in_flight.inc();
         let details = telemetry.access.is_some().then(|| {
             Box::new(Details {
-                method: parts.method.clone(),
-                target: parts.uri.clone(),
-                host: parts.headers.get(header::HOST).cloned(),
+                asked: head.map(|head| (head.method.clone(), head.target.clone())),
+                host: head
+                    .and_then(|head| head.fields.get(&header::HOST))
+                    .map(Box::from),
                 client: client(),
                 verified: None,
                 status: StatusCode::OK,
@@ -154,6 +155,7 @@ impl Record {
 
     fn line<'a>(&'a self, details: &'a Details, seconds: f64) -> Line<'a> {
         let denial = self.denial.as_deref();
+        let asked = details.asked.as_ref();
         let identity = details.verified.as_ref().map(|verified| &verified.identity);
         Line {
             time: self.telemetry.clock.now_millis(),
@@ -162,9 +164,9 @@ impl Record {
                 _ => "info",
             },
             kind: "access",
-            method: details.method.as_str(),
-            host: details.host.as_ref().and_then(|host| host.to_str().ok()),
-            path: details.target.path(),
+            method: asked.map_or("-", |(method, _)| method.as_str()),
+            host: details.host.as_deref().and_then(|host| str::from_utf8(host).ok()),
+            path: asked.map_or("-", |(_, target)| target.path()),
             status: details.status.as_u16(),
             outcome: self.outcome.id(),
             reason: denial.map(|denial| denial.reason.id()),

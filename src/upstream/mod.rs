@@ -4,32 +4,36 @@
 //! not passed the gate cannot be forwarded.
 
 mod body;
+mod connection;
+#[cfg(test)]
+mod differential;
 mod pool;
 mod tunnel;
-mod wire;
+mod upload;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::{Body as _, Incoming};
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderName, Method, StatusCode, header};
 
+use crate::body::{BodyError, RequestBody};
 use crate::config::{self, Column, HeaderSource};
 use crate::denial::{Denial, Reason};
 use crate::edge::{Arrival, Edge, Peer};
+use crate::fields::{Fields, write_line};
 use crate::gate::Admission;
-use crate::headers::{self, Fields};
+use crate::head::Head;
+use crate::headers;
 use crate::identify::Identify;
+use crate::wire::answer::AnswerHead;
+use crate::wire::request;
 
-pub use body::{AnswerBody, BodyError, RequestBody};
+pub use body::AnswerBody;
 pub use pool::{Metrics, Pool, SWEEP};
-pub use wire::WireError;
+pub use tunnel::Tunnel;
 
-use body::Progress;
-use pool::Connection;
-use wire::{Answer, Wire, WireBody};
+use connection::{Connection, ExchangeError};
+use upload::Upload;
 
 /// The app, and how long we wait for it.
 pub struct Upstream {
@@ -54,11 +58,22 @@ pub struct Outgoing<'a> {
     /// The edge, for our name and the rules about trailers.
     pub edge: &'a Arc<Edge>,
     /// The head, stripped.
-    pub parts: Box<Parts>,
+    pub head: Box<Head>,
     /// The body, not read yet.
-    pub body: Incoming,
-    /// Keeps whoever waits for the last request waiting while a tunnel is open.
-    pub guard: &'a crate::drain::Guard,
+    pub body: RequestBody,
+}
+
+/// The app's answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status; 101 exactly when there is a tunnel.
+    pub status: StatusCode,
+    /// The fields, less those of the connection with the app.
+    pub fields: Fields,
+    /// The body, still streaming.
+    pub body: AnswerBody,
+    /// The app's side of another protocol, if it switches to one.
+    pub tunnel: Option<Tunnel>,
 }
 
 impl Upstream {
@@ -80,185 +95,129 @@ impl Upstream {
 
     /// Forwards an admitted request and returns the app's answer, its body still streaming.
     ///
+    /// A request is sent once more, on a new connection, if the pooled one ended without a byte
+    /// of an answer and nothing of the body was taken, and the method is safe (RFC 9110 §9.2.2)
+    /// or nothing was written at all.
+    ///
     /// # Errors
     /// `UpstreamUnreachable`, `UpstreamBroken`, `UpstreamTimeout`; `RequestTimeout` when the
-    /// client stops sending its body.
+    /// client stops sending its body, `BadFraming` when what it sends is none.
     pub async fn send(
         &self,
         pool: &Arc<Pool>,
         admission: Admission,
         outgoing: Outgoing<'_>,
-    ) -> Result<Response<AnswerBody>, Denial> {
-        if outgoing.arrival.upgrade.is_none() && outgoing.body.is_end_stream() {
-            return self.send_lean(pool, &admission, outgoing).await;
-        }
-        Box::pin(self.send_streaming(pool, admission, outgoing)).await
-    }
-
-    /// Sends a request with a body or an upgrade through hyper's client.
-    async fn send_streaming(
-        &self,
-        pool: &Arc<Pool>,
-        admission: Admission,
-        outgoing: Outgoing<'_>,
-    ) -> Result<Response<AnswerBody>, Denial> {
-        let upgrade = outgoing.arrival.upgrade.clone();
-        let (edge, guard) = (outgoing.edge, outgoing.guard);
-        let mut parts = outgoing.parts;
-        let downstream = parts.extensions.remove::<OnUpgrade>();
-        self.prepare(
-            &mut parts,
-            outgoing.peer,
-            outgoing.arrival,
-            edge,
-            &admission,
-        );
-        let (body, progress) = RequestBody::new(outgoing.body, self.idle, edge);
-        if body.size_hint().exact().is_none() {
-            // Said out loud, since hyper takes a GET without a length for one without a body.
-            let chunked = HeaderValue::from_static("chunked");
-            parts.headers.insert(header::TRANSFER_ENCODING, chunked);
-        }
-        let (answer, connection) = self.exchange(pool, parts, body, progress).await?;
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (Some(wanted), Some(downstream)) = (upgrade, downstream) else {
-                return Err(broken("the app switched protocols without being asked"));
-            };
-            return tunnel::open(answer, &wanted, downstream, self.idle, guard.clone());
-        }
-        Ok(self.finish(pool, answer, connection))
-    }
-
-    /// Sends a request without a body through the lean client; once more on a new connection
-    /// if a pooled one ended without a byte of an answer and the method is safe.
-    async fn send_lean(
-        &self,
-        pool: &Arc<Pool>,
-        admission: &Admission,
-        mut outgoing: Outgoing<'_>,
-    ) -> Result<Response<AnswerBody>, Denial> {
-        let mut head = Vec::new();
-        let to_head = outgoing.parts.method == Method::HEAD;
-        if let Some(mut wire) = pool.take_wire() {
-            self.write_head(wire.head(), admission, &mut outgoing);
-            match wire.exchange(to_head, self.response).await {
-                Ok(answer) => return Ok(self.finish_lean(pool, answer, wire)),
-                Err(WireError::Closed) if is_safe(&outgoing.parts.method) => {
-                    pool.metrics().retries.inc();
-                    head = std::mem::take(wire.head());
-                }
-                Err(error) => return Err(wire_failed(&error)),
-            };
-        }
-        let mut wire = Box::pin(pool.connect_wire()).await?;
-        match head.is_empty() {
-            true => self.write_head(wire.head(), admission, &mut outgoing),
-            false => *wire.head() = head,
-        }
-        match wire.exchange(to_head, self.response).await {
-            Ok(answer) => Ok(self.finish_lean(pool, answer, wire)),
-            Err(error) => Err(wire_failed(&error)),
-        }
-    }
-
-    /// Writes the request as it leaves, straight into the bytes that are sent.
-    fn write_head(&self, head: &mut Vec<u8>, admission: &Admission, outgoing: &mut Outgoing<'_>) {
-        let parts = &mut outgoing.parts;
-        if !self.pass_token {
-            self.strip_token(parts);
-        }
-        outgoing.arrival.forwarding.make_room(&mut parts.headers);
-        wire::start_head(parts, head);
-        let host = parts.headers.get(header::HOST);
-        let (peer, arrival, edge) = (outgoing.peer, outgoing.arrival, outgoing.edge);
-        self.complete(
+    ) -> Result<Answer, Denial> {
+        let Outgoing {
             peer,
             arrival,
             edge,
-            admission,
-            host,
-            &mut Fields::Head(head),
-        );
-        head.extend_from_slice(b"\r\n");
+            mut head,
+            body,
+        } = outgoing;
+        if !self.pass_token {
+            self.strip_token(&mut head);
+        }
+        arrival.forwarding.make_room(&mut head.fields);
+        let mut upload = Upload::new(body, self.idle, edge);
+        let chunked = upload.as_ref().is_some_and(|upload| upload.is_chunked());
+        let write = |out: &mut Vec<u8>| {
+            request::start(&head, out);
+            if chunked {
+                out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            }
+            self.complete(peer, arrival, edge, &admission, &head, out);
+            out.extend_from_slice(b"\r\n");
+        };
+        let to_head = head.method == Method::HEAD;
+        if let Some(mut connection) = pool.take() {
+            let answer = connection.exchange(&write, &mut upload, to_head, self.response);
+            match answer.await {
+                Ok(answer) => return self.finish(pool, answer, connection, upload, arrival),
+                Err(ExchangeError::Closed { unsent })
+                    if (unsent || is_safe(&head.method))
+                        && upload.as_ref().is_none_or(|upload| upload.is_untouched()) =>
+                {
+                    pool.metrics().retries.inc();
+                }
+                Err(error) => return Err(failed(&error)),
+            };
+        }
+        let mut connection = Box::pin(pool.connect()).await?;
+        let answer = connection.exchange(&write, &mut upload, to_head, self.response);
+        match answer.await {
+            Ok(answer) => self.finish(pool, answer, connection, upload, arrival),
+            Err(error) => Err(failed(&error)),
+        }
     }
 
-    fn finish_lean(
+    fn finish(
         &self,
         pool: &Arc<Pool>,
-        answer: Answer,
-        wire: Box<Wire>,
-    ) -> Response<AnswerBody> {
-        let Answer {
+        answer: AnswerHead,
+        connection: Box<Connection>,
+        upload: Option<Box<Upload>>,
+        arrival: &Arrival,
+    ) -> Result<Answer, Denial> {
+        let AnswerHead {
             status,
-            mut headers,
+            mut fields,
             framing,
             keep,
         } = answer;
-        headers::strip_hops_from_answer(&mut headers);
-        let body = WireBody::new(wire, framing, keep, self.idle);
-        let mut response = Response::new(AnswerBody::from_wire(body, pool));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        response
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let wanted = arrival.upgrade.as_deref();
+            wanted
+                .and_then(|wanted| tunnel::accept(&mut fields, wanted))
+                .ok_or_else(|| broken("the app switched to a protocol that was not asked for"))?;
+            let (stream, early) = connection.into_parts();
+            return Ok(Answer {
+                status,
+                fields,
+                body: AnswerBody::empty(),
+                tunnel: Some(Tunnel::new(stream, early, self.idle)),
+            });
+        }
+        headers::strip_hops_from_answer(&mut fields);
+        Ok(Answer {
+            status,
+            fields,
+            body: AnswerBody::new(connection, framing, keep, self.idle, upload, pool),
+            tunnel: None,
+        })
     }
 
-    /// Turns the request that arrived into the one that leaves.
-    fn prepare(
-        &self,
-        parts: &mut Parts,
-        peer: &Peer,
-        arrival: &Arrival,
-        edge: &Edge,
-        admission: &Admission,
-    ) {
-        if parts.uri.scheme().is_some() {
-            // Origin form (RFC 9112 §3.2.1): we are the app's origin, not its proxy.
-            if let Some(target) = parts.uri.path_and_query().cloned() {
-                parts.uri = target.into();
-            }
-        }
-        if !self.pass_token {
-            self.strip_token(parts);
-        }
-        parts.version = Version::HTTP_11;
-        let mut headers = std::mem::take(&mut parts.headers);
-        arrival.forwarding.make_room(&mut headers);
-        let host = headers.get(header::HOST).cloned();
-        let mut fields = Fields::Map(&mut headers);
-        self.complete(peer, arrival, edge, admission, host.as_ref(), &mut fields);
-        parts.headers = headers;
-    }
-
-    /// Sets the fields that usher adds: who forwards, how, and who is calling.
+    /// Writes the fields that usher adds: who forwards, how, and who is calling. None of them is
+    /// there yet: `edge` and [`crate::edge::Forwarding::make_room`] took out what a client sent.
     fn complete(
         &self,
         peer: &Peer,
         arrival: &Arrival,
         edge: &Edge,
         admission: &Admission,
-        host: Option<&HeaderValue>,
-        fields: &mut Fields<'_>,
+        head: &Head,
+        out: &mut Vec<u8>,
     ) {
-        if let Some(host) = host {
-            arrival.forwarding.write(peer, host, fields);
+        if let Some(host) = head.fields.get(&header::HOST) {
+            arrival.forwarding.write(peer, host, out);
         }
-        fields.append(&header::VIA, edge.via());
+        write_line(out, b"via", &[edge.via().as_bytes()]);
         if let Some(upgrade) = &arrival.upgrade {
-            fields.set(&header::UPGRADE, upgrade);
-            fields.set(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
+            write_line(out, b"upgrade", &[upgrade]);
+            write_line(out, b"connection", &[b"upgrade"]);
         } else if arrival.trailers {
-            fields.set(&header::TE, &HeaderValue::from_static("trailers"));
-            fields.set(&header::CONNECTION, &HeaderValue::from_static("te"));
+            write_line(out, b"te", &[b"trailers"]);
+            write_line(out, b"connection", &[b"te"]);
         }
-        self.announce(admission, fields);
+        self.announce(admission, out);
     }
 
     /// Tells the app who is calling.
-    fn announce(&self, admission: &Admission, fields: &mut Fields<'_>) {
+    fn announce(&self, admission: &Admission, out: &mut Vec<u8>) {
         if let Some(identity) = admission.identity() {
             for (name, value) in self.names.iter().zip(&identity.headers) {
                 if let Some(value) = value {
-                    fields.set(name, value);
+                    write_line(out, name.as_str().as_bytes(), &[value.as_bytes()]);
                 }
             }
         }
@@ -270,101 +229,29 @@ impl Upstream {
                     Column::Extra(place) => user.column(*place),
                 };
                 if let Some(value) = value {
-                    fields.set(name, &headers::encode(value));
+                    let value = headers::encode(value);
+                    write_line(out, name.as_str().as_bytes(), &[value.as_bytes()]);
                 }
             }
         }
         if admission.is_pending() {
-            fields.set(
-                &headers::X_USER_PROVISIONED,
-                &HeaderValue::from_static("pending"),
-            );
+            let name = headers::X_USER_PROVISIONED;
+            write_line(out, name.as_str().as_bytes(), &[b"pending"]);
         }
     }
 
-    fn strip_token(&self, parts: &mut Parts) {
-        let query = parts.uri.query();
-        let Some(query) = self.identify.sources().strip(&mut parts.headers, query) else {
+    fn strip_token(&self, head: &mut Head) {
+        let query = head.target.query();
+        let Some(query) = self.identify.sources().strip(&mut head.fields, query) else {
             return;
         };
         let target = match query.is_empty() {
-            true => parts.uri.path().to_owned(),
-            false => format!("{}?{query}", parts.uri.path()),
+            true => head.target.path().to_owned(),
+            false => format!("{}?{query}", head.target.path()),
         };
         if let Ok(target) = target.parse() {
-            parts.uri = target;
+            head.target = target;
         }
-    }
-
-    /// Sends on a pooled connection, or a new one; once more on a new one if that is safe.
-    async fn exchange(
-        &self,
-        pool: &Arc<Pool>,
-        parts: Box<Parts>,
-        body: RequestBody,
-        progress: Option<Arc<Progress>>,
-    ) -> Result<(Response<Incoming>, Connection), Denial> {
-        let mut request = Request::from_parts(*parts, body);
-        if let Some(mut connection) = pool.take() {
-            let again = repeatable(&request).then(|| copy_head(&request));
-            let sent = connection.sender.try_send_request(request);
-            match self.in_time(sent, progress.as_ref()).await? {
-                Ok(answer) => return Ok((answer, connection)),
-                Err(mut error) => match error.take_message().or(again) {
-                    // Not a byte was written, or the method is safe and there is no body
-                    // (RFC 9110 §9.2.2): the pooled connection was dead, so the request was
-                    // not processed, or may be repeated.
-                    Some(unsent) => {
-                        pool.metrics().retries.inc();
-                        request = unsent;
-                    }
-                    None => return Err(exchange_failed(&error.into_error())),
-                },
-            }
-        }
-        let mut connection = pool.connect().await?;
-        let sent = connection.sender.send_request(request);
-        match self.in_time(sent, progress.as_ref()).await? {
-            Ok(answer) => Ok((answer, connection)),
-            Err(error) => Err(exchange_failed(&error)),
-        }
-    }
-
-    /// Waits for the answer's head: `timeouts.response` after the last byte of the request left.
-    async fn in_time<F: Future>(
-        &self,
-        sent: F,
-        progress: Option<&Arc<Progress>>,
-    ) -> Result<F::Output, Denial> {
-        let sent = std::pin::pin!(sent);
-        let Some(progress) = progress else {
-            return tokio::time::timeout(self.response, sent)
-                .await
-                .map_err(|_| late());
-        };
-        let mut sent = sent;
-        loop {
-            let seen = progress.count();
-            match tokio::time::timeout(self.response, sent.as_mut()).await {
-                Ok(output) => return Ok(output),
-                Err(_) if progress.count() == seen && !progress.awaits_client() => {
-                    return Err(late());
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn finish(
-        &self,
-        pool: &Arc<Pool>,
-        answer: Response<Incoming>,
-        connection: Connection,
-    ) -> Response<AnswerBody> {
-        let (mut parts, body) = answer.into_parts();
-        headers::strip_hops_from_answer(&mut parts.headers);
-        parts.version = Version::HTTP_11;
-        Response::from_parts(parts, AnswerBody::new(body, self.idle, pool, connection))
     }
 }
 
@@ -380,51 +267,27 @@ fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// Whether a request may be sent twice although the first may have been processed:
-/// a safe method without a body.
-fn repeatable(request: &Request<RequestBody>) -> bool {
-    is_safe(request.method()) && request.body().is_end_stream()
-}
-
-fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
-fn late() -> Denial {
-    Denial::new(
-        Reason::UpstreamTimeout,
-        "the app did not answer within timeouts.response",
-    )
-}
-
 fn broken(detail: &'static str) -> Denial {
     Denial::new(Reason::UpstreamBroken, detail)
 }
 
-fn wire_failed(error: &WireError) -> Denial {
+/// Tells whose fault it is that there is no answer.
+fn failed(error: &ExchangeError) -> Denial {
     match error {
-        WireError::Late => late(),
+        ExchangeError::Late => Denial::new(
+            Reason::UpstreamTimeout,
+            "the app did not answer within timeouts.response",
+        ),
+        ExchangeError::Upload(BodyError::TimedOut) => Denial::new(
+            Reason::RequestTimeout,
+            "the client sent nothing of its body for timeouts.idle",
+        ),
+        ExchangeError::Upload(BodyError::Malformed(what)) => {
+            Denial::new(Reason::BadFraming, what)
+        }
+        ExchangeError::Upload(BodyError::Broken(_)) => {
+            Denial::new(Reason::ClientGone, "the client's body ended early")
+        }
         error => Denial::because(Reason::UpstreamBroken, error.to_string()),
     }
-}
-
-/// Tells whose fault it is that there is no answer.
-fn exchange_failed(error: &hyper::Error) -> Denial {
-    if let Some(cause) = body::cause(error) {
-        return match cause {
-            BodyError::TimedOut => Denial::new(
-                Reason::RequestTimeout,
-                "the client sent nothing of its body for timeouts.idle",
-            ),
-            BodyError::Broken(_) | BodyError::Wire(_) => {
-                Denial::new(Reason::ClientGone, "the client's body ended early")
-            }
-        };
-    }
-    Denial::because(Reason::UpstreamBroken, format!("no usable answer: {error}"))
 }

@@ -4,8 +4,6 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,14 +13,7 @@ use tokio::net::TcpStream;
 use crate::config;
 use crate::denial::{Denial, Reason};
 
-use super::body::RequestBody;
-use super::wire::Wire;
-
-/// A connection to the app that is in use.
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) sender: SendRequest<RequestBody>,
-}
+use super::connection::Connection;
 
 /// The idle connections of one worker.
 #[derive(Debug)]
@@ -30,8 +21,7 @@ pub struct Pool {
     settings: config::Upstream,
     connect: Duration,
     header_bytes: usize,
-    idle: Mutex<Vec<Idle<Connection>>>,
-    wires: Mutex<Vec<Idle<Box<Wire>>>>,
+    idle: Mutex<Vec<Idle>>,
     /// How often idle connections were looked over: a clock that costs nothing to read.
     sweeps: AtomicU32,
     metrics: Metrics,
@@ -42,8 +32,8 @@ pub const SWEEP: Duration = Duration::from_secs(1);
 
 /// A connection that nobody uses.
 #[derive(Debug)]
-struct Idle<C> {
-    connection: C,
+struct Idle {
+    connection: Box<Connection>,
     /// The sweep after which nobody used it.
     since: u32,
 }
@@ -97,7 +87,6 @@ impl Pool {
             // An app may set longer fields than a client.
             header_bytes: settings.limits.header_bytes.max(64 * 1024),
             idle: Mutex::default(),
-            wires: Mutex::default(),
             sweeps: AtomicU32::new(0),
             metrics,
         }
@@ -108,43 +97,9 @@ impl Pool {
     }
 
     /// An idle connection that is still open, the last one used first.
-    pub(super) fn take(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock();
-        let mut place = idle.len();
-        while place > 0 {
-            place -= 1;
-            let sender = &idle[place].connection.sender;
-            if sender.is_ready() {
-                self.metrics.idle.dec();
-                return Some(idle.remove(place).connection);
-            }
-            if sender.is_closed() {
-                self.metrics.idle.dec();
-                idle.remove(place);
-            }
-        }
-        None
-    }
-
-    /// Keeps a connection for the next request, or closes it when enough are kept.
-    pub(super) fn put(&self, connection: Connection) {
-        if connection.sender.is_closed() {
-            return;
-        }
-        let mut idle = self.idle.lock();
-        if idle.len() < self.settings.max_idle {
-            self.metrics.idle.inc();
-            idle.push(Idle {
-                connection,
-                since: self.sweeps.load(Ordering::Relaxed),
-            });
-        }
-    }
-
-    /// An idle connection of the lean client that is still open, the last one used first.
-    pub(super) fn take_wire(&self) -> Option<Box<Wire>> {
+    pub(super) fn take(&self) -> Option<Box<Connection>> {
         loop {
-            let idle = self.wires.lock().pop()?;
+            let idle = self.idle.lock().pop()?;
             self.metrics.idle.dec();
             if idle.connection.is_open() {
                 return Some(idle.connection);
@@ -152,12 +107,13 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection of the lean client, or closes it when enough are kept.
-    pub(super) fn put_wire(&self, connection: Box<Wire>) {
-        let mut wires = self.wires.lock();
-        if wires.len() < self.settings.max_idle {
+    /// Keeps a connection for the next request, or closes it when enough are kept.
+    pub(super) fn put(&self, mut connection: Box<Connection>) {
+        connection.rest();
+        let mut idle = self.idle.lock();
+        if idle.len() < self.settings.max_idle {
             self.metrics.idle.inc();
-            wires.push(Idle {
+            idle.push(Idle {
                 connection,
                 since: self.sweeps.load(Ordering::Relaxed),
             });
@@ -172,39 +128,17 @@ impl Pool {
         let fresh = |since: &u32| u64::from(now.wrapping_sub(*since)) <= limit;
         let mut idle = self.idle.lock();
         let before = idle.len();
-        idle.retain(|idle| fresh(&idle.since) && !idle.connection.sender.is_closed());
+        idle.retain(|idle| fresh(&idle.since) && idle.connection.is_open());
         self.metrics.idle.dec_by(closed(before, idle.len()));
-        let mut wires = self.wires.lock();
-        let before = wires.len();
-        wires.retain(|idle| fresh(&idle.since) && idle.connection.is_open());
-        self.metrics.idle.dec_by(closed(before, wires.len()));
     }
 
-    /// A new connection of hyper's client.
+    /// A new connection.
     ///
     /// # Errors
     /// `UpstreamUnreachable`, also when it takes longer than `timeouts.connect`.
-    pub(super) async fn connect(&self) -> Result<Connection, Denial> {
+    pub(super) async fn connect(&self) -> Result<Box<Connection>, Denial> {
         let stream = self.open().await?;
-        let handshake = http1::Builder::new()
-            .max_buf_size(self.header_bytes)
-            .handshake(TokioIo::new(stream));
-        let (sender, connection) = handshake.await.map_err(|error| self.unreachable(&error))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "connection to the app ended");
-            }
-        });
-        Ok(Connection { sender })
-    }
-
-    /// A new connection of the lean client.
-    ///
-    /// # Errors
-    /// `UpstreamUnreachable`, also when it takes longer than `timeouts.connect`.
-    pub(super) async fn connect_wire(&self) -> Result<Box<Wire>, Denial> {
-        let stream = self.open().await?;
-        Ok(Box::new(Wire::new(stream, self.header_bytes)))
+        Ok(Box::new(Connection::new(stream, self.header_bytes)))
     }
 
     async fn open(&self) -> Result<TcpStream, Denial> {

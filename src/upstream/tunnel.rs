@@ -2,97 +2,77 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderValue, Response, header};
-use hyper::body::Incoming;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use bytes::{Buf, BytesMut};
+use http::{HeaderValue, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
-use crate::denial::Denial;
 use crate::drain::Guard;
-use crate::headers;
+use crate::fields::{Fields, members};
 
-use super::body::AnswerBody;
-use super::broken;
-
-/// Answers 101 and joins the two connections once it is sent.
-///
-/// # Errors
-/// `UpstreamBroken` when the app switches to something that was not asked for: a tunnel that
-/// only one side believes in lets requests through unseen.
-pub(super) fn open(
-    answer: Response<Incoming>,
-    wanted: &HeaderValue,
-    downstream: OnUpgrade,
+/// The app's side of a tunnel, until the client has its answer.
+#[derive(Debug)]
+pub struct Tunnel {
+    app: Half<TcpStream>,
     idle: Duration,
-    guard: Guard,
-) -> Result<Response<AnswerBody>, Denial> {
-    let (mut parts, body) = answer.into_parts();
-    // The app chooses one of those that the client offered (RFC 9110 §7.8).
-    let chosen = headers::single(&parts.headers, &header::UPGRADE);
-    let chosen = chosen
-        .ok()
-        .flatten()
-        .filter(|chosen| offers(wanted, chosen));
-    let upstream = parts.extensions.remove::<OnUpgrade>();
-    let (Some(chosen), Some(upstream)) = (chosen.cloned(), upstream) else {
-        return Err(broken(
-            "the app switched to another protocol than the one asked for",
-        ));
-    };
-    tokio::spawn(async move {
-        match join(downstream, upstream, idle, guard).await {
-            Ok((sent, received)) => tracing::debug!(sent, received, "tunnel closed"),
-            Err(error) => tracing::debug!(%error, "tunnel ended"),
+}
+
+impl Tunnel {
+    /// A tunnel to the app, which has sent these bytes already.
+    pub(super) fn new(stream: TcpStream, early: BytesMut, idle: Duration) -> Self {
+        Self {
+            app: Half::new(stream, early),
+            idle,
         }
-    });
-    headers::strip_hops_from_answer(&mut parts.headers);
-    parts.headers.insert(header::UPGRADE, chosen);
-    parts
-        .headers
-        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    Ok(Response::from_parts(
-        parts,
-        AnswerBody::without_connection(body, idle),
-    ))
-}
+    }
 
-fn offers(wanted: &HeaderValue, chosen: &HeaderValue) -> bool {
-    let mut offered = wanted.as_bytes().split(|byte| *byte == b',');
-    offered.any(|one| one.trim_ascii().eq_ignore_ascii_case(chosen.as_bytes()))
-}
-
-/// Copies both ways until both sides ended, nothing moved for `idle`, or usher ends.
-async fn join(
-    downstream: OnUpgrade,
-    upstream: OnUpgrade,
-    idle: Duration,
-    mut guard: Guard,
-) -> io::Result<(u64, u64)> {
-    let (downstream, upstream) =
-        tokio::try_join!(downstream, upstream).map_err(io::Error::other)?;
-    let moved = Arc::new(AtomicU64::new(0));
-    let mut downstream = Counted::new(downstream, &moved);
-    let mut upstream = Counted::new(upstream, &moved);
-    let copied = tokio::io::copy_bidirectional(&mut downstream, &mut upstream);
-    tokio::select! {
-        done = copied => done,
-        () = silence(&moved, idle) => Err(io::ErrorKind::TimedOut.into()),
-        () = guard.draining() => Err(io::Error::other("usher is ending")),
+    /// Copies both ways until both sides ended, nothing moved for `timeouts.idle`, or usher ends.
+    /// `early` is what the client has sent already.
+    ///
+    /// # Errors
+    /// What ended it, if it is not one of the two sides.
+    pub async fn join<S>(self, client: S, early: BytesMut, guard: &mut Guard) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut app = self.app;
+        let mut client = Half::new(client, early);
+        let moved = [app.moved.clone(), client.moved.clone()];
+        let copied = tokio::io::copy_bidirectional(&mut client, &mut app);
+        tokio::select! {
+            done = copied => done.map(|_| ()),
+            () = silence(&moved, self.idle) => Err(io::ErrorKind::TimedOut.into()),
+            () = guard.draining() => Err(io::Error::other("usher is ending")),
+        }
     }
 }
 
+/// Turns the fields of a 101 into those that the client gets; `None` when the app switches to
+/// something that was not asked for: a tunnel that only one side believes in lets requests
+/// through unseen.
+pub(super) fn accept(fields: &mut Fields, wanted: &[u8]) -> Option<()> {
+    // The app chooses one of those that the client offered (RFC 9110 §7.8).
+    let chosen = fields.single(&header::UPGRADE).ok()??;
+    let offered = members(wanted).any(|one| one.eq_ignore_ascii_case(chosen));
+    let chosen = HeaderValue::from_bytes(chosen).ok().filter(|_| offered)?;
+    crate::headers::strip_hops_from_answer(fields);
+    fields.append(&header::UPGRADE, &chosen);
+    fields.append(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
+    Some(())
+}
+
 /// Resolves when nothing has moved for `idle`.
-async fn silence(moved: &AtomicU64, idle: Duration) {
-    let mut before = moved.load(Ordering::Relaxed);
+async fn silence(moved: &[Arc<AtomicU64>; 2], idle: Duration) {
+    let count = || moved.each_ref().map(|moved| moved.load(Ordering::Relaxed));
+    let mut before = count();
     loop {
         tokio::time::sleep(idle).await;
-        let now = moved.load(Ordering::Relaxed);
+        let now = count();
         if now == before {
             return;
         }
@@ -100,28 +80,38 @@ async fn silence(moved: &AtomicU64, idle: Duration) {
     }
 }
 
-/// An upgraded connection that notices when something moves.
-struct Counted {
-    io: TokioIo<Upgraded>,
+/// One side of a tunnel: it notices when something moves, and begins with what was read of it
+/// before.
+#[derive(Debug)]
+struct Half<S> {
+    stream: S,
+    early: BytesMut,
     moved: Arc<AtomicU64>,
 }
 
-impl Counted {
-    fn new(io: Upgraded, moved: &Arc<AtomicU64>) -> Self {
+impl<S> Half<S> {
+    fn new(stream: S, early: BytesMut) -> Self {
         Self {
-            io: TokioIo::new(io),
-            moved: moved.clone(),
+            stream,
+            early,
+            moved: Arc::default(),
         }
     }
 }
 
-impl AsyncRead for Counted {
+impl<S: AsyncRead + Unpin> AsyncRead for Half<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if !self.early.is_empty() {
+            let count = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early[..count]);
+            self.early.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if read.is_ready() {
             self.moved.fetch_add(1, Ordering::Relaxed);
         }
@@ -129,20 +119,20 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Half<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

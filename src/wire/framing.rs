@@ -1,8 +1,11 @@
 //! Where a body ends, and what of the bytes read belongs to it.
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderName, header};
 
-use super::WireError;
+use crate::fields::Fields;
+
+use super::Malformed;
 
 /// The longest line between chunks; extensions are read over and never passed on.
 const MAX_LINE: usize = 4 * 1024;
@@ -12,7 +15,7 @@ const MAX_TRAILERS: usize = 16 * 1024;
 
 /// Where the body ends, and how far we are.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Framing {
+pub enum Framing {
     /// After so many more bytes.
     Length(u64),
     /// After the last chunk.
@@ -23,7 +26,7 @@ pub(in crate::upstream) enum Framing {
 
 /// How far we are in a chunked body.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Chunk {
+pub enum Chunk {
     /// A size is next.
     Size,
     /// So many bytes of data are next.
@@ -38,7 +41,7 @@ pub(in crate::upstream) enum Chunk {
 
 /// What could be taken from the input.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Piece {
+pub enum Piece {
     /// Data of the body; never empty.
     Data(Bytes),
     /// The fields after the last chunk, as lines; the body is over after them.
@@ -51,12 +54,12 @@ pub(in crate::upstream) enum Piece {
 
 impl Framing {
     /// A chunked body that begins.
-    pub(in crate::upstream) const fn chunked() -> Self {
+    pub const fn chunked() -> Self {
         Self::Chunked(Chunk::Size)
     }
 
     /// Whether nothing is left.
-    pub(in crate::upstream) const fn is_over(&self) -> bool {
+    pub const fn is_over(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunk::Over))
     }
 
@@ -64,7 +67,7 @@ impl Framing {
     ///
     /// # Errors
     /// `Malformed` when the chunks are not as RFC 9112 §7.1 has them.
-    pub(in crate::upstream) fn take(&mut self, input: &mut BytesMut) -> Result<Piece, WireError> {
+    pub fn take(&mut self, input: &mut BytesMut) -> Result<Piece, Malformed> {
         match self {
             Self::Length(0) => Ok(Piece::Over),
             Self::Length(left) => Ok(take_data(input, left)),
@@ -76,7 +79,7 @@ impl Framing {
 }
 
 impl Chunk {
-    fn take(&mut self, input: &mut BytesMut) -> Result<Piece, WireError> {
+    fn take(&mut self, input: &mut BytesMut) -> Result<Piece, Malformed> {
         loop {
             match self {
                 Self::Over => return Ok(Piece::Over),
@@ -101,7 +104,7 @@ impl Chunk {
                         input.advance(2);
                         *self = Self::Size;
                     }
-                    Some(_) => return Err(WireError::Malformed("a chunk is longer than its size")),
+                    Some(_) => return Err(Malformed("a chunk is longer than its size")),
                     None => return Ok(Piece::More),
                 },
                 Self::Trailers(lines) => {
@@ -119,7 +122,7 @@ impl Chunk {
                     lines.extend_from_slice(&line);
                     lines.extend_from_slice(b"\r\n");
                     if lines.len() > MAX_TRAILERS {
-                        return Err(WireError::Malformed("its trailers are too large"));
+                        return Err(Malformed("its trailers are too large"));
                     }
                 }
             }
@@ -138,16 +141,59 @@ fn take_data(input: &mut BytesMut, left: &mut u64) -> Piece {
     Piece::Data(input.split_to(count).freeze())
 }
 
+/// Starts a chunk of so many bytes; the data and a CRLF follow.
+pub fn write_size(size: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{size:x}\r\n").as_bytes());
+}
+
+/// Ends a chunked body.
+pub fn write_end(trailers: Option<&Fields>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"0\r\n");
+    if let Some(trailers) = trailers {
+        trailers.write(out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The trailers in the lines that [`Piece::Trailers`] holds, less those that would change what
+/// the message is (RFC 9110 §6.5.1).
+///
+/// # Errors
+/// `Malformed` when a line is no field.
+pub fn trailers(lines: &[u8]) -> Result<Fields, Malformed> {
+    const WRONG: Malformed = Malformed("a trailer is none");
+    const NEVER: [HeaderName; 6] = [
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::HOST,
+        header::AUTHORIZATION,
+        header::TRAILER,
+        header::CONTENT_TYPE,
+    ];
+    let mut text = lines.to_vec();
+    text.extend_from_slice(b"\r\n");
+    let mut table = [httparse::EMPTY_HEADER; 64];
+    let Ok(httparse::Status::Complete((_, parsed))) = httparse::parse_headers(&text, &mut table)
+    else {
+        return Err(WRONG);
+    };
+    let mut fields = super::head::fields(&text, parsed);
+    for name in &NEVER {
+        fields.remove(name);
+    }
+    Ok(fields)
+}
+
 /// A line without its CRLF; a bare LF ends no line here.
-fn take_line(input: &mut BytesMut, limit: usize) -> Result<Option<BytesMut>, WireError> {
+fn take_line(input: &mut BytesMut, limit: usize) -> Result<Option<BytesMut>, Malformed> {
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
         return match input.len() > limit {
-            true => Err(WireError::Malformed("a line between chunks is too long")),
+            true => Err(Malformed("a line between chunks is too long")),
             false => Ok(None),
         };
     };
     if end == 0 || input[end - 1] != b'\r' || end > limit {
-        return Err(WireError::Malformed(
+        return Err(Malformed(
             "a line between chunks has no clear end",
         ));
     }
@@ -157,14 +203,14 @@ fn take_line(input: &mut BytesMut, limit: usize) -> Result<Option<BytesMut>, Wir
 }
 
 /// The size before an extension: 1 to 15 hexadecimal digits, so that it cannot overflow.
-fn size(line: &[u8]) -> Result<u64, WireError> {
+fn size(line: &[u8]) -> Result<u64, Malformed> {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
     let digits = digits.trim_ascii_end();
     let good = (1..=15).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
     good.then(|| std::str::from_utf8(digits).ok())
         .flatten()
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        .ok_or(WireError::Malformed("a chunk has no size"))
+        .ok_or(Malformed("a chunk has no size"))
 }
 
 #[cfg(test)]
@@ -172,7 +218,7 @@ mod tests {
     use super::*;
 
     /// The whole body, with the input arriving in pieces of `step` bytes.
-    fn body(text: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u8>), WireError> {
+    fn body(text: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u8>), Malformed> {
         let (mut framing, mut input) = (Framing::chunked(), BytesMut::new());
         let (mut data, mut trailers) = (Vec::new(), Vec::new());
         for piece in text.chunks(step) {
@@ -186,7 +232,7 @@ mod tests {
                 }
             }
         }
-        Err(WireError::Malformed("unfinished"))
+        Err(Malformed("unfinished"))
     }
 
     #[test]

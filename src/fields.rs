@@ -1,0 +1,246 @@
+//! The header fields of a message, as they came.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The header fields of a message, in the order in which they came and spelt as they came.
+///
+/// One block of bytes holds them all, and a list says where in it each field lies: reading a
+/// head costs one copy, and removing a field moves none of the others. Names are compared
+/// without regard to case. Whoever adds a field does so with `http`'s types, and whoever reads
+/// a head refuses what they would refuse, so no name and no value holds a line end.
+#[derive(Clone, Default)]
+pub struct Fields {
+    block: Vec<u8>,
+    lines: Vec<Line>,
+}
+
+/// Where a field lies in the block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+}
+
+/// A range of the block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+}
+
+impl Span {
+    pub(crate) fn of(self, block: &[u8]) -> &[u8] {
+        block
+            .get(self.from as usize..self.to as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// A field that may stand once stood twice.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Repeated;
+
+impl Fields {
+    /// Fields that were read: the block, and where in it each lies.
+    pub(crate) fn from_lines(block: Vec<u8>, lines: Vec<Line>) -> Self {
+        Self { block, lines }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Names, as they were sent, and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let block = &self.block;
+        self.lines
+            .iter()
+            .map(|line| (line.name.of(block), line.value.of(block)))
+    }
+
+    /// The values of all fields of this name.
+    pub fn get_all<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let name = name.clone();
+        let lines = self.lines.iter();
+        lines
+            .filter(move |line| self.is_named(**line, &name))
+            .map(|line| line.value.of(&self.block))
+    }
+
+    /// The value of the first field of this name.
+    pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
+        let mut lines = self.lines.iter();
+        let line = lines.find(|line| self.is_named(**line, name))?;
+        Some(line.value.of(&self.block))
+    }
+
+    /// Whether there is a field of this name.
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        self.lines.iter().any(|line| self.is_named(*line, name))
+    }
+
+    /// The only value of a field: `Ok(None)` when it is absent, `Err` when it is repeated.
+    ///
+    /// # Errors
+    /// [`Repeated`].
+    pub fn single(&self, name: &HeaderName) -> Result<Option<&[u8]>, Repeated> {
+        let mut values = self.get_all(name);
+        let first = values.next();
+        match values.next() {
+            Some(_) => Err(Repeated),
+            None => Ok(first),
+        }
+    }
+
+    /// Whether a list field has a member, compared without regard to case.
+    pub fn lists(&self, name: &HeaderName, member: &str) -> bool {
+        self.get_all(name)
+            .any(|line| members(line).any(|one| one.eq_ignore_ascii_case(member.as_bytes())))
+    }
+
+    /// Removes every field of this name; tells whether there was one.
+    pub fn remove(&mut self, name: &HeaderName) -> bool {
+        let before = self.lines.len();
+        let block = &self.block;
+        self.lines
+            .retain(|line| !same_name(line.name.of(block), name));
+        self.lines.len() < before
+    }
+
+    /// Keeps the fields for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let block = &self.block;
+        self.lines
+            .retain(|line| keep(line.name.of(block), line.value.of(block)));
+    }
+
+    /// Adds a field beside those of the same name.
+    pub fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let name = self.push(name.as_str().as_bytes());
+        let value = self.push(value.as_bytes());
+        self.lines.push(Line { name, value });
+    }
+
+    /// Sets a field in place of all of the same name.
+    pub fn insert(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.remove(name);
+        self.append(name, value);
+    }
+
+    /// Writes a line for each field.
+    pub fn write(&self, head: &mut Vec<u8>) {
+        for line in &self.lines {
+            write_line(head, line.name.of(&self.block), &[line.value.of(&self.block)]);
+        }
+    }
+
+    fn is_named(&self, line: Line, name: &HeaderName) -> bool {
+        same_name(line.name.of(&self.block), name)
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Span {
+        let from = self.block.len();
+        self.block.extend_from_slice(bytes);
+        // A head is limited to far less than four gigabytes.
+        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        Span {
+            from: place(from),
+            to: place(self.block.len()),
+        }
+    }
+}
+
+/// Values stay out of logs: one of them is a token.
+impl std::fmt::Debug for Fields {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.iter().map(|(name, _)| name.escape_ascii().to_string()))
+            .finish()
+    }
+}
+
+impl From<&HeaderMap> for Fields {
+    fn from(map: &HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in map {
+            fields.append(name, value);
+        }
+        fields
+    }
+}
+
+/// The members of a list field's line.
+pub fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Writes one line of a head; the pieces of its value hold no line ends.
+pub fn write_line(head: &mut Vec<u8>, name: &[u8], pieces: &[&[u8]]) {
+    head.extend_from_slice(name);
+    head.extend_from_slice(b": ");
+    for piece in pieces {
+        head.extend_from_slice(piece);
+    }
+    head.extend_from_slice(b"\r\n");
+}
+
+fn same_name(found: &[u8], name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    found.len() == name.len() && found.eq_ignore_ascii_case(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{ACCEPT, HOST, VARY};
+
+    use super::*;
+
+    fn fields() -> Fields {
+        let mut fields = Fields::default();
+        fields.append(&VARY, &HeaderValue::from_static("a, B"));
+        fields.append(&HOST, &HeaderValue::from_static("h"));
+        fields.append(&VARY, &HeaderValue::from_static("c"));
+        fields
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_order_is_kept() {
+        let block = b"hOST: x\r\nAccept: y\r\n".to_vec();
+        let span = |from, to| Span { from, to };
+        let lines = vec![
+            Line {
+                name: span(0, 4),
+                value: span(6, 7),
+            },
+            Line {
+                name: span(9, 15),
+                value: span(17, 18),
+            },
+        ];
+        let mut fields = Fields::from_lines(block, lines);
+        assert_eq!(fields.get(&HOST), Some(&b"x"[..]));
+        fields.append(&VARY, &HeaderValue::from_static("z"));
+        let mut text = Vec::new();
+        fields.write(&mut text);
+        assert_eq!(text, b"hOST: x\r\nAccept: y\r\nvary: z\r\n");
+        assert!(fields.remove(&ACCEPT) && !fields.remove(&ACCEPT));
+        assert_eq!(fields.len(), 2);
+    }
+
+    #[test]
+    fn all_lines_of_a_name_count() {
+        let mut fields = fields();
+        assert_eq!(fields.single(&VARY), Err(Repeated));
+        assert_eq!(fields.single(&HOST), Ok(Some(&b"h"[..])));
+        assert_eq!(fields.single(&ACCEPT), Ok(None));
+        assert!(fields.lists(&VARY, "b") && fields.lists(&VARY, "C") && !fields.lists(&VARY, "d"));
+        fields.insert(&VARY, &HeaderValue::from_static("only"));
+        assert_eq!(fields.get_all(&VARY).collect::<Vec<_>>(), [b"only"]);
+    }
+}
