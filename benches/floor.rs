@@ -84,7 +84,9 @@ async fn serve(mut client: Connection, pool: Pool, upstream: u16) -> Option<()> 
             None => Connection::connect(upstream).await?,
         };
         let (answer, body) = app.exchange(&head).await?;
-        pool.borrow_mut().push(app);
+        if answer.keep {
+            pool.borrow_mut().push(app);
+        }
         client.answer(&answer, body).await?;
     }
 }

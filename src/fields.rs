@@ -17,8 +17,30 @@ pub struct Fields {
 /// Where a field lies in the block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line {
-    pub(crate) name: Span,
-    pub(crate) value: Span,
+    /// What its name looks like, so that most other names are told from it at once.
+    look: Look,
+    name: Span,
+    value: Span,
+}
+
+impl Line {
+    pub(crate) fn new(block: &[u8], name: Span, value: Span) -> Self {
+        let look = Look::of(name.of(block));
+        Self { look, name, value }
+    }
+}
+
+/// The length of a name, and its first and last letter without regard to case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look(u32);
+
+impl Look {
+    fn of(name: &[u8]) -> Self {
+        let letter = |byte: Option<&u8>| u32::from(byte.map_or(0, u8::to_ascii_lowercase));
+        // A length whose upper bits are lost makes two names look alike, and no more.
+        let length = u32::try_from(name.len() & 0xffff).unwrap_or(0);
+        Self(length << 16 | letter(name.first()) << 8 | letter(name.last()))
+    }
 }
 
 /// A range of the block.
@@ -66,23 +88,24 @@ impl Fields {
 
     /// The values of all fields of this name.
     pub fn get_all<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let name = name.clone();
+        let (name, look) = (name.clone(), Look::of(name.as_str().as_bytes()));
         let lines = self.lines.iter();
         lines
-            .filter(move |line| self.is_named(**line, &name))
+            .filter(move |line| line.look == look && self.is_named(line, &name))
             .map(|line| line.value.of(&self.block))
     }
 
     /// The value of the first field of this name.
     pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
+        let look = Look::of(name.as_str().as_bytes());
         let mut lines = self.lines.iter();
-        let line = lines.find(|line| self.is_named(**line, name))?;
+        let line = lines.find(|line| line.look == look && self.is_named(line, name))?;
         Some(line.value.of(&self.block))
     }
 
     /// Whether there is a field of this name.
     pub fn contains(&self, name: &HeaderName) -> bool {
-        self.lines.iter().any(|line| self.is_named(*line, name))
+        self.get(name).is_some()
     }
 
     /// The only value of a field: `Ok(None)` when it is absent, `Err` when it is repeated.
@@ -106,10 +129,11 @@ impl Fields {
 
     /// Removes every field of this name; tells whether there was one.
     pub fn remove(&mut self, name: &HeaderName) -> bool {
+        let look = Look::of(name.as_str().as_bytes());
         let before = self.lines.len();
         let block = &self.block;
         self.lines
-            .retain(|line| !same_name(line.name.of(block), name));
+            .retain(|line| line.look != look || !same_name(line.name.of(block), name));
         self.lines.len() < before
     }
 
@@ -124,7 +148,7 @@ impl Fields {
     pub fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
         let name = self.push(name.as_str().as_bytes());
         let value = self.push(value.as_bytes());
-        self.lines.push(Line { name, value });
+        self.lines.push(Line::new(&self.block, name, value));
     }
 
     /// Sets a field in place of all of the same name.
@@ -136,11 +160,15 @@ impl Fields {
     /// Writes a line for each field.
     pub fn write(&self, head: &mut Vec<u8>) {
         for line in &self.lines {
-            write_line(head, line.name.of(&self.block), &[line.value.of(&self.block)]);
+            write_line(
+                head,
+                line.name.of(&self.block),
+                &[line.value.of(&self.block)],
+            );
         }
     }
 
-    fn is_named(&self, line: Line, name: &HeaderName) -> bool {
+    fn is_named(&self, line: &Line, name: &HeaderName) -> bool {
         same_name(line.name.of(&self.block), name)
     }
 
@@ -190,9 +218,12 @@ pub fn write_line(head: &mut Vec<u8>, name: &[u8], pieces: &[&[u8]]) {
     head.extend_from_slice(b"\r\n");
 }
 
+/// Names of `http` are in lower case. Without branches, so that a name is compared at once.
 fn same_name(found: &[u8], name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
-    found.len() == name.len() && found.eq_ignore_ascii_case(name)
+    let mut letters = found.iter().zip(name);
+    let same = |same, (found, name): (&u8, &u8)| same & (found.to_ascii_lowercase() == *name);
+    found.len() == name.len() && letters.by_ref().fold(true, same)
 }
 
 #[cfg(test)]
@@ -214,14 +245,8 @@ mod tests {
         let block = b"hOST: x\r\nAccept: y\r\n".to_vec();
         let span = |from, to| Span { from, to };
         let lines = vec![
-            Line {
-                name: span(0, 4),
-                value: span(6, 7),
-            },
-            Line {
-                name: span(9, 15),
-                value: span(17, 18),
-            },
+            Line::new(&block, span(0, 4), span(6, 7)),
+            Line::new(&block, span(9, 15), span(17, 18)),
         ];
         let mut fields = Fields::from_lines(block, lines);
         assert_eq!(fields.get(&HOST), Some(&b"x"[..]));

@@ -14,7 +14,7 @@ pub struct Head {
     /// The method, exactly as sent.
     pub method: Method,
     /// The target, exactly as sent.
-    pub target: Uri,
+    pub target: Target,
     /// The version that the client speaks.
     pub version: Version,
     /// The header fields.
@@ -32,6 +32,88 @@ impl Head {
         read.map(|(head, _)| head)
     }
 }
+
+/// What a request asks for.
+///
+/// Almost every target is a path and perhaps a query, of characters that need no second look;
+/// any other is read by `http`'s parser.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Path and query.
+    text: Box<str>,
+    /// Where the query begins, after its question mark.
+    query: Option<usize>,
+    /// All of it, if it is more, or something else, than path and query.
+    uri: Option<Box<Uri>>,
+}
+
+impl Target {
+    /// Reads a target; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = |byte: u8| PLAIN[usize::from(byte)];
+        if text.starts_with('/') && text.bytes().all(plain) {
+            return Some(Self::plain(text, None));
+        }
+        let uri: Uri = text.parse().ok()?;
+        let text = match uri.query() {
+            Some(query) => format!("{}?{query}", uri.path()),
+            None => uri.path().to_owned(),
+        };
+        Some(Self::plain(&text, Some(Box::new(uri))))
+    }
+
+    fn plain(text: &str, uri: Option<Box<Uri>>) -> Self {
+        Self {
+            query: memchr::memchr(b'?', text.as_bytes()).map(|place| place + 1),
+            text: text.into(),
+            uri,
+        }
+    }
+
+    /// Path and query: what the app is asked for.
+    pub fn path_and_query(&self) -> &str {
+        &self.text
+    }
+
+    /// The path.
+    pub fn path(&self) -> &str {
+        let end = self.query.map_or(self.text.len(), |query| query - 1);
+        self.text.get(..end).unwrap_or_default()
+    }
+
+    /// The query without its question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.text.get(self.query?..)
+    }
+
+    /// The authority, where the target names one.
+    pub fn authority(&self) -> Option<&str> {
+        let uri = self.uri.as_ref()?;
+        uri.authority().map(http::uri::Authority::as_str)
+    }
+
+    /// The scheme, where the target names one.
+    pub fn scheme(&self) -> Option<&str> {
+        self.uri.as_ref()?.scheme_str()
+    }
+}
+
+/// The characters of a path and a query (RFC 3986 §3.3 and §3.4) and `%`.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let plain = b"-._~!$&'()*+,;=:@/?%";
+    let mut place = 0;
+    while place < plain.len() {
+        table[plain[place] as usize] = true;
+        place += 1;
+    }
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] |= (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
 
 /// What `route` and `gate` read of a request. Never its body.
 #[derive(Debug)]
@@ -64,9 +146,7 @@ impl RequestHead<'_> {
     pub fn is_preflight(&self) -> bool {
         self.method == Method::OPTIONS
             && self.fields.contains(&header::ORIGIN)
-            && self
-                .fields
-                .contains(&header::ACCESS_CONTROL_REQUEST_METHOD)
+            && self.fields.contains(&header::ACCESS_CONTROL_REQUEST_METHOD)
     }
 }
 
@@ -86,6 +166,47 @@ impl Scheme {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_read_as_http_reads_it() {
+        for text in [
+            "/",
+            "/a",
+            "/a?b",
+            "/?",
+            "/a?b?c",
+            "/a%2f;x=1?y",
+            "//a",
+            "/a|b",
+            "/a#b?c",
+            "/é?é",
+            "http://h/x?y",
+            "http://h",
+            "http://h?q",
+            "*",
+            "h:80",
+            "https://u@h:1/",
+        ] {
+            let (target, uri) = (Target::parse(text).unwrap(), text.parse::<Uri>().unwrap());
+            assert_eq!(target.path(), uri.path(), "{text}");
+            assert_eq!(target.query(), uri.query(), "{text}");
+            assert_eq!(target.scheme(), uri.scheme_str(), "{text}");
+            let authority = uri.authority().map(http::uri::Authority::as_str);
+            assert_eq!(target.authority(), authority, "{text}");
+        }
+        for text in ["", "a b", "/a b", "/\0", "/<", "http://", "://"] {
+            assert_eq!(
+                Target::parse(text).is_some(),
+                text.parse::<Uri>().is_ok(),
+                "{text}"
+            );
         }
     }
 }

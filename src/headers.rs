@@ -236,9 +236,14 @@ fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
 ///
 /// Every line counts, byte by byte: a line that is not ASCII still nominates its other members.
 pub fn nominated(fields: &Fields) -> impl Iterator<Item = HeaderName> {
+    let plain = |member: &&[u8]| {
+        // Options of the connection that almost every message has, and no fields that pass.
+        member.eq_ignore_ascii_case(b"close") || member.eq_ignore_ascii_case(b"keep-alive")
+    };
     fields
         .get_all(&header::CONNECTION)
         .flat_map(members)
+        .filter(move |member| !plain(member))
         .filter_map(|member| HeaderName::from_bytes(member).ok())
         .filter(|name| !NOT_NOMINABLE.contains(name))
 }
@@ -246,11 +251,9 @@ pub fn nominated(fields: &Fields) -> impl Iterator<Item = HeaderName> {
 /// Removes from an app's answer what belongs to the connection with the app.
 /// `Trailer` stays: it is how the trailers that follow are announced.
 pub fn strip_hops_from_answer(fields: &mut Fields) {
-    if fields.contains(&header::CONNECTION) {
-        let names: Vec<_> = nominated(fields).collect();
-        for name in names {
-            fields.remove(&name);
-        }
+    let names: Vec<_> = nominated(fields).collect();
+    for name in names {
+        fields.remove(&name);
     }
     if fields.contains(&header::TRANSFER_ENCODING) {
         // Chunks overrule a length, which must not be passed on (RFC 9112 §6.3).
@@ -372,6 +375,6 @@ mod tests {
             &HeaderValue::from_bytes(b" X-One ,\t,x-two,\xff, Host").unwrap(),
         );
         let names: Vec<_> = nominated(&fields).map(|n| n.to_string()).collect();
-        assert_eq!(names, ["close", "x-one", "x-two"]);
+        assert_eq!(names, ["x-one", "x-two"]);
     }
 }

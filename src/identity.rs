@@ -1,9 +1,9 @@
 //! Who is calling, as the token says.
 
-use std::sync::OnceLock;
-
-use http::HeaderValue;
+use arc_swap::ArcSwapOption;
 use serde_json::Value;
+
+use crate::user::Known;
 
 /// The verified (issuer, id) and the claims that somebody asked for.
 ///
@@ -17,12 +17,11 @@ pub struct Identity {
     pub id: Box<str>,
     /// The values of the claims that are used, by [`Slot`].
     pub kept: Box<[Option<Value>]>,
-    /// The identity headers' values, in the order of the configuration; `None` where the
-    /// token has no such claim.
-    pub headers: Box<[Option<HeaderValue>]>,
-    /// What `users` knows this caller by, once it was asked; it is made from what stands above,
-    /// so it need not be made again for each request.
-    pub user_key: OnceLock<[u8; 32]>,
+    /// The identity headers as they are sent: lines of a head, each with its end. A header
+    /// whose claim the token has not is left out.
+    pub lines: Box<[u8]>,
+    /// What `users` found when it was asked for this caller.
+    pub known: ArcSwapOption<Known>,
 }
 
 /// The place of a claim among those that are kept.
@@ -33,6 +32,12 @@ impl Identity {
     /// The value of a kept claim.
     pub fn claim(&self, slot: Slot) -> Option<&Value> {
         self.kept.get(slot.0).and_then(Option::as_ref)
+    }
+
+    /// Names and values of the identity headers that are there.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = str::from_utf8(&self.lines).unwrap_or_default();
+        lines.lines().filter_map(|line| line.split_once(": "))
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`drain`], [`activity`] |
+//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`drain`], [`activity`] |
 //! | settings | [`config`] |
 //! | abilities | [`identify`], [`users`], [`route`], [`edge`], [`telemetry`] |
 //! | decision | [`gate`] |
@@ -48,6 +48,7 @@ pub mod secret;
 pub mod sidecar;
 pub mod telemetry;
 pub mod upstream;
+pub mod user;
 pub mod users;
 pub mod wire;
 

@@ -185,7 +185,9 @@ pub async fn converse(
         metrics: metrics.clone(),
     };
     let server = Server::new(settings, metrics);
-    server.converse(&worker, stream, address, guard, place).await;
+    server
+        .converse(&worker, stream, address, guard, place)
+        .await;
 }
 
 /// Tells a client that there is no place, without waiting for it to listen.

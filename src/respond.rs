@@ -166,7 +166,10 @@ pub fn explain(denial: &Denial, fields: &mut Fields) {
             HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         fields.append(&header::ALLOW, &ALL);
     }
-    fields.insert(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
+    fields.insert(
+        &header::CACHE_CONTROL,
+        &HeaderValue::from_static("no-store"),
+    );
 }
 
 fn class(denial: &Denial) -> &'static str {

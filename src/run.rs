@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -13,6 +14,9 @@ use crate::drain::Drain;
 use crate::listener::{self, Workers};
 use crate::sidecar::Worker;
 use crate::upstream::Pool;
+
+/// How often verdicts whose time is over leave memory.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// An usher whose sockets are bound, so that every address is known.
 pub struct Bound {
@@ -92,6 +96,14 @@ impl Bound {
         for refresher in self.parts.refreshers {
             background.spawn(refresher.run());
         }
+        let identify = self.parts.identify.clone();
+        background.spawn(async move {
+            let mut sweep = tokio::time::interval(SWEEP);
+            loop {
+                sweep.tick().await;
+                identify.sweep();
+            }
+        });
         if let Some(admin) = self.admin {
             background.spawn(admin.run());
         }

@@ -133,8 +133,5 @@ impl Worker {
 }
 
 fn overloaded() -> Denial {
-    Denial::new(
-        Reason::Overloaded,
-        "limits.requests is reached",
-    )
+    Denial::new(Reason::Overloaded, "limits.requests is reached")
 }

@@ -8,7 +8,7 @@ use usher::Options;
 use usher::clock::Clock;
 use usher::config;
 use usher::edge::Peer;
-use usher::head::{Head, RequestHead};
+use usher::head::{Head, RequestHead, Target};
 use usher::identify::Identify;
 use usher::sidecar::Sidecar;
 use usher::telemetry::Sink;
@@ -61,7 +61,7 @@ impl Made {
     /// Runs `work` with a request to the last of so many routes, past the edge.
     pub(crate) fn with_head(&self, routes: usize, work: impl FnOnce(&RequestHead<'_>)) {
         let mut request = request();
-        request.target = target(routes - 1).parse().expect("a target");
+        request.target = Target::parse(&target(routes - 1)).expect("a target");
         let edge = &self.sidecar.edge;
         let arrival = edge.receive(&peer(), &mut request).expect("it is good");
         work(&edge.read(&arrival, &request).expect("it is good"));

@@ -6,8 +6,8 @@ use http::header;
 
 use crate::config::TrustedProxy;
 use crate::denial::{Denial, Reason};
-use crate::head::Scheme;
 use crate::fields::{Fields, write_line};
+use crate::head::Scheme;
 use crate::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
 /// The other end of a client's connection, with what never changes while it lives.
@@ -177,11 +177,11 @@ fn joined(earlier: &[Box<[u8]>], last: &[u8]) -> Vec<u8> {
 fn one(fields: &Fields, name: &http::HeaderName) -> Result<Option<Box<[u8]>>, Denial> {
     let value = fields.single(name);
     value.map(|value| value.map(Box::from)).map_err(|_| {
-            Denial::new(
-                Reason::BadHost,
-                "a trusted proxy repeats X-Forwarded-Proto or -Host",
-            )
-        })
+        Denial::new(
+            Reason::BadHost,
+            "a trusted proxy repeats X-Forwarded-Proto or -Host",
+        )
+    })
 }
 
 /// The rightmost address that is not a trusted proxy's; what stands left of it anybody could

@@ -150,10 +150,7 @@ impl Edge {
     }
 
     fn check_sizes(&self, head: &Head, bytes: usize) -> Result<(), Denial> {
-        let target = head
-            .target
-            .path_and_query()
-            .map_or(0, |target| target.as_str().len());
+        let target = head.target.path_and_query().len();
         let (reason, detail) = if target > self.target_bytes {
             (
                 Reason::TargetTooLong,
@@ -236,15 +233,15 @@ fn check_message(head: &Head) -> Result<(), Denial> {
             "CONNECT and TRACE are never served",
         ));
     }
-    let uri = &head.target;
-    let absolute = uri.scheme().is_some();
-    if absolute && !matches!(uri.scheme_str(), Some("http" | "https")) {
+    let target = &head.target;
+    if !matches!(target.scheme(), None | Some("http" | "https")) {
         return Err(Denial::new(
             Reason::BadTarget,
             "the target's scheme is not http",
         ));
     }
-    if !absolute && uri.authority().is_some() || !uri.path().starts_with('/') {
+    let lone = target.scheme().is_none() && target.authority().is_some();
+    if lone || !target.path().starts_with('/') {
         return Err(Denial::new(
             Reason::BadTarget,
             "the target is neither a path nor a URL",

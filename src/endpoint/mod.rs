@@ -77,7 +77,10 @@ impl Answer {
     fn good(body: String) -> Self {
         let mut response = respond::json(StatusCode::OK, body);
         let fields = &mut response.fields;
-        fields.insert(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
+        fields.insert(
+            &header::CACHE_CONTROL,
+            &HeaderValue::from_static("no-store"),
+        );
         Self {
             response,
             denial: None,

@@ -42,7 +42,7 @@ pub struct Asked<'a> {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bearer<'a> {
     /// The token.
-    pub token: Cow<'a, str>,
+    pub token: Cow<'a, [u8]>,
     /// Where it was.
     pub source: &'a TokenSource,
 }
@@ -109,7 +109,7 @@ impl Sources {
     }
 
     /// Length first, then the characters of RFC 6750 §2.1 (`b64token`).
-    fn check(&self, token: &str) -> Result<(), Denial> {
+    fn check(&self, token: &[u8]) -> Result<(), Denial> {
         if token.is_empty() {
             return Err(Denial::new(Reason::TokenMissing, "its place is empty"));
         }
@@ -119,12 +119,10 @@ impl Sources {
                 "it is longer than `limits.token_bytes`",
             ));
         }
-        let digits = token.trim_end_matches('=');
-        if digits.is_empty()
-            || !digits
-                .bytes()
-                .fold(true, |good, byte| good & is_token_byte(byte))
-        {
+        let padding = token.iter().rev().take_while(|byte| **byte == b'=');
+        let digits = &token[..token.len() - padding.count()];
+        let good = |good, byte: &u8| good & is_token_byte(*byte);
+        if digits.is_empty() || !digits.iter().fold(true, good) {
             return malformed("it holds characters that no token has");
         }
         Ok(())
@@ -132,7 +130,7 @@ impl Sources {
 
     /// A browser sends cookies whoever made it ask. So a cookie counts for what may change
     /// something only if the page that asked is known to be ours.
-    fn cookie<'a>(&self, asked: &Asked<'a>, name: &str) -> Result<Option<Cow<'a, str>>, Denial> {
+    fn cookie<'a>(&self, asked: &Asked<'a>, name: &str) -> Result<Option<Cow<'a, [u8]>>, Denial> {
         let filled = cookie::values(asked.fields, name).filter(|value| !value.is_empty());
         let Some(token) = single(filled)? else {
             return Ok(None);
@@ -144,7 +142,7 @@ impl Sources {
                 "its cookie came with an unsafe request that no page of ours has made",
             ));
         }
-        text(token).map(Some)
+        Ok(Some(token.into()))
     }
 
     /// `Origin` decides; where a browser leaves it out, `Sec-Fetch-Site` does.
@@ -180,7 +178,7 @@ impl Sources {
 }
 
 /// `Authorization: Bearer <token>`: the scheme in any case, one space, the token.
-fn authorization(fields: &Fields) -> Result<Option<Cow<'_, str>>, Denial> {
+fn authorization(fields: &Fields) -> Result<Option<Cow<'_, [u8]>>, Denial> {
     let Some(line) = single(fields.get_all(&AUTHORIZATION))? else {
         return Ok(None);
     };
@@ -197,7 +195,7 @@ fn authorization(fields: &Fields) -> Result<Option<Cow<'_, str>>, Denial> {
         ));
     }
     match line.get(SCHEME.len()..).and_then(|rest| rest.split_first()) {
-        Some((b' ', token)) if !token.is_empty() => text(token).map(Some),
+        Some((b' ', token)) if !token.is_empty() => Ok(Some(token.into())),
         _ => malformed("`Authorization` is not `Bearer`, one space, and a token"),
     }
 }
@@ -232,23 +230,15 @@ fn strip_authorization(fields: &mut Fields) {
     fields.retain(|name, line| !(name.eq_ignore_ascii_case(wanted) && is_bearer(line)));
 }
 
-fn header<'a>(fields: &'a Fields, name: &HeaderName) -> Result<Option<Cow<'a, str>>, Denial> {
-    match single(fields.get_all(name))? {
-        Some(value) => text(value).map(Some),
-        None => Ok(None),
-    }
+fn header<'a>(fields: &'a Fields, name: &HeaderName) -> Result<Option<Cow<'a, [u8]>>, Denial> {
+    Ok(single(fields.get_all(name))?.map(Cow::Borrowed))
 }
 
 /// RFC 6750 §2.3, with names and values percent-encoded.
-fn query<'a>(query: Option<&'a str>, name: &str) -> Result<Option<Cow<'a, str>>, Denial> {
+fn query<'a>(query: Option<&'a str>, name: &str) -> Result<Option<Cow<'a, [u8]>>, Denial> {
     let parts = query.unwrap_or_default().split('&');
-    let Some(value) = single(parts.filter_map(|part| parameter(part, name)))? else {
-        return Ok(None);
-    };
-    match percent_decode_str(value).decode_utf8() {
-        Ok(value) => Ok(Some(value)),
-        Err(_) => malformed("it is not text"),
-    }
+    let value = single(parts.filter_map(|part| parameter(part, name)))?;
+    Ok(value.map(|value| percent_decode_str(value).into()))
 }
 
 /// The value, if the part of a query has this name once it is decoded.
@@ -276,13 +266,6 @@ fn single<T>(mut found: impl Iterator<Item = T>) -> Result<Option<T>, Denial> {
         return Err(Denial::new(Reason::TokenTwice, "its place is there twice"));
     }
     Ok(first)
-}
-
-fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Denial> {
-    match str::from_utf8(bytes) {
-        Ok(text) => Ok(Cow::Borrowed(text)),
-        Err(_) => malformed("it is not text"),
-    }
 }
 
 fn malformed<T>(detail: &'static str) -> Result<T, Denial> {

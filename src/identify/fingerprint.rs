@@ -12,12 +12,14 @@ use aws_lc_rs::digest;
 pub struct Fingerprint([u8; 16]);
 
 /// The fingerprint of `token`, which may be anything that was sent as one.
-pub fn fingerprint(token: &str) -> Fingerprint {
-    let signed = match token.rsplit_once('.') {
-        Some((signed, _)) if signed.split('.').count() == 2 => signed,
+pub fn fingerprint(token: impl AsRef<[u8]>) -> Fingerprint {
+    let token = token.as_ref();
+    let dots = token.iter().filter(|byte| **byte == b'.').count();
+    let signed = match token.iter().rposition(|byte| *byte == b'.') {
+        Some(last) if dots == 2 => &token[..last],
         _ => token,
     };
-    let digest = digest::digest(&digest::SHA256, signed.as_bytes());
+    let digest = digest::digest(&digest::SHA256, signed);
     Fingerprint(digest.as_ref().first_chunk().copied().unwrap_or_default())
 }
 

@@ -47,7 +47,7 @@ pub use self::token::Verified;
 
 use self::issuer::Issuer;
 use self::keys::Patience;
-use self::seen::Seen;
+use self::seen::{Name, Seen};
 use self::step::Trace;
 use self::token::{Context, Stop};
 use crate::clock::Clock;
@@ -133,7 +133,8 @@ impl Identify {
         let identify = Self {
             issuers,
             sources: Sources::new(&settings.tokens),
-            seen: Seen::new(&settings.tokens, clock.clone()),
+            seen: Seen::new(&settings.tokens, clock.clone())
+                .map_err(|problem| StartError(vec![problem.to_owned()]))?,
             clock,
             metrics,
             max_bytes: settings.tokens.max_bytes,
@@ -149,19 +150,22 @@ impl Identify {
     }
 
     /// Who the token names. Waits only for a key that is being fetched.
-    pub async fn identify(&self, token: &str) -> Result<Arc<Verified>, Denial> {
+    pub async fn identify(&self, token: impl AsRef<[u8]>) -> Result<Arc<Verified>, Denial> {
+        let token = token.as_ref();
         token::size(token, self.max_bytes)?;
-        let digest = token::digest(token);
-        if let Some(verdict) = self.recall(&digest) {
+        let name = self.seen.name(token)?;
+        if let Some(verdict) = self.recall(&name) {
             return verdict;
         }
         self.metrics.misses.inc();
-        let stop = match self.verify_once(&digest, token) {
+        let token = str::from_utf8(token)
+            .map_err(|_| Denial::new(Reason::TokenMalformed, "it is not text"))?;
+        let stop = match self.verify_once(&name, token) {
             Ok(verified) => return Ok(verified),
             Err(stop) => stop,
         };
         Box::pin(self.wait(&stop)).await?;
-        match self.verify_once(&digest, token) {
+        match self.verify_once(&name, token) {
             Ok(verified) => Ok(verified),
             Err(stop) => Err(denial(&stop)),
         }
@@ -206,20 +210,20 @@ impl Identify {
 
     /// A verdict that was reached before and still holds: the cache is asked for what was
     /// said, the clock for the time, and the issuer for the key.
-    fn recall(&self, digest: &[u8; 32]) -> Option<Result<Arc<Verified>, Denial>> {
-        if let Some(verified) = self.seen.verified(digest) {
+    fn recall(&self, name: &Name) -> Option<Result<Arc<Verified>, Denial>> {
+        if let Some(verified) = self.seen.verified(name) {
             let now = self.clock.now();
             if let Err(denial) = verified.times().check(now) {
                 return Some(Err(denial));
             }
-            if self.still_stands(&verified, now) {
+            if now < verified.until && self.still_stands(&verified, now) {
                 self.metrics.hits.inc();
                 return Some(Ok(verified));
             }
-            self.seen.forget(digest);
+            self.seen.forget(name);
             return None;
         }
-        let refusal = self.seen.refused(digest)?;
+        let refusal = self.seen.refused(name)?;
         if let Some((issuer, version)) = refusal.keys
             && self.issuers.get(issuer)?.keys.version() != version
         {
@@ -236,8 +240,8 @@ impl Identify {
         })
     }
 
-    fn verify_once(&self, digest: &[u8; 32], token: &str) -> Result<Arc<Verified>, Arc<Stop>> {
-        self.seen.once(digest, || {
+    fn verify_once(&self, name: &Name, token: &str) -> Result<Arc<Verified>, Stop> {
+        self.seen.once(name, || {
             self.metrics.verifications.inc();
             token::verify(&self.context(), token, &mut Trace::off())
         })
@@ -252,6 +256,11 @@ impl Identify {
             Some(issuer) => issuer.keys.wait_for(kid).await,
             None => Err(denial(stop)),
         }
+    }
+
+    /// Forgets verdicts whose time is over; to be called now and then.
+    pub fn sweep(&self) {
+        self.seen.sweep();
     }
 
     fn context(&self) -> Context<'_> {

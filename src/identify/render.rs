@@ -1,8 +1,7 @@
 //! Claims as header values, with one reading only.
 
-use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use serde_json::Value;
 
 use super::claims::{self, ClaimPath, Claims};
@@ -19,27 +18,38 @@ pub(super) enum Source {
     Fixed(String),
 }
 
-/// The values of all headers, in order; `None` where the token has nothing for it.
+/// The lines of all headers, in order, each with its end; those that the token has nothing for
+/// are left out.
 ///
 /// Text is percent-encoded where it is not ASCII, at `%`, and at spaces around it; in a list
 /// also at `,`. Numbers and booleans are written as in JSON. An object, null, an empty array
 /// and an array that holds another array, an object or null count as absent.
-/// All values share one allocation.
-pub(super) fn headers(
+pub(super) fn lines(
     claims: &Claims,
     headers: &[(HeaderName, Source)],
     budget: usize,
-) -> Result<Box<[Option<HeaderValue>]>, Denial> {
+) -> Result<Box<[u8]>, Denial> {
     let mut text = String::new();
-    let mut ends = Vec::with_capacity(headers.len());
     let mut spent = 0;
     for (name, source) in headers {
-        let start = text.len();
-        let present = write(&mut text, claims, source)?;
-        ends.push(present.then_some(text.len()));
-        if present {
-            spent += name.as_str().len() + text.len() - start;
+        let line = text.len();
+        text.push_str(name.as_str());
+        text.push_str(": ");
+        let value = text.len();
+        if !write(&mut text, claims, source)? {
+            text.truncate(line);
+            continue;
         }
+        let written = text.get(value..).unwrap_or_default();
+        // What cannot end a line early or be read in two ways (RFC 9110 §5.5).
+        if !written.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(Denial::new(
+                Reason::IdentityRefused,
+                "a claim fits no header",
+            ));
+        }
+        spent += name.as_str().len() + written.len();
+        text.push_str("\r\n");
     }
     if spent > budget {
         return Err(Denial::because(
@@ -47,24 +57,7 @@ pub(super) fn headers(
             format!("its identity headers take {spent} bytes, and {budget} are allowed"),
         ));
     }
-    slice(text, &ends)
-}
-
-fn slice(text: String, ends: &[Option<usize>]) -> Result<Box<[Option<HeaderValue>]>, Denial> {
-    let shared = Bytes::from(text.into_boxed_str().into_boxed_bytes());
-    let mut start = 0;
-    let mut values = Vec::with_capacity(ends.len());
-    for end in ends {
-        let Some(end) = *end else {
-            values.push(None);
-            continue;
-        };
-        let value = HeaderValue::from_maybe_shared(shared.slice(start..end))
-            .map_err(|_| Denial::new(Reason::IdentityRefused, "a claim fits no header"))?;
-        values.push(Some(value));
-        start = end;
-    }
-    Ok(values.into_boxed_slice())
+    Ok(text.into_boxed_str().into_boxed_bytes())
 }
 
 fn write(text: &mut String, claims: &Claims, source: &Source) -> Result<bool, Denial> {

@@ -1,9 +1,9 @@
 //! From a token to an identity, in the one order in which that is sound: size, shape, header,
 //! issuer, algorithm, key, signature, and only then the claims.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use aws_lc_rs::digest;
+use arc_swap::ArcSwapOption;
 
 use super::algorithm;
 use super::claims::{self, Claims, Times};
@@ -30,6 +30,8 @@ pub struct Verified {
     pub fingerprint: Fingerprint,
     /// The first second at which it is good no more, leeway included; `i64::MAX`: never.
     pub ends: i64,
+    /// The first second at which it is looked at anew.
+    pub(super) until: i64,
     pub(super) starts: i64,
     /// The key that verified it.
     pub(super) key: u64,
@@ -85,7 +87,7 @@ pub(super) fn verify(
     token: &str,
     trace: &mut Trace,
 ) -> Result<Verified, Stop> {
-    trace.step("size", size(token, context.max_bytes), |()| {
+    trace.step("size", size(token.as_bytes(), context.max_bytes), |()| {
         format!("{} bytes, at most {}", token.len(), context.max_bytes)
     })?;
     let segments = trace.step("shape", jws::split(token), |_| "three segments".to_owned())?;
@@ -115,6 +117,7 @@ pub(super) fn verify(
         identity,
         fingerprint: fingerprint::fingerprint(token),
         ends: times.ends,
+        until: times.ends,
         starts: times.starts,
         key: id,
         // There are as many issuers as somebody wrote into a file.
@@ -123,7 +126,7 @@ pub(super) fn verify(
     })
 }
 
-pub(super) fn size(token: &str, max_bytes: usize) -> Result<(), Denial> {
+pub(super) fn size(token: &[u8], max_bytes: usize) -> Result<(), Denial> {
     if token.len() > max_bytes {
         return Err(Denial::new(
             Reason::TokenTooLarge,
@@ -286,10 +289,10 @@ fn identity(
 ) -> Result<Identity, Denial> {
     let rules = &issuer.rules;
     let id = trace.step("id", claims::id(claims, &rules.id), |id| format!("{id:?}"))?;
-    let headers = render::headers(claims, &rules.headers, budget);
-    let headers = trace.step("headers", headers, |values| {
-        let present = values.iter().flatten().count();
-        format!("{present} of {}", values.len())
+    let lines = render::lines(claims, &rules.headers, budget);
+    let lines = trace.step("headers", lines, |lines| {
+        let present = lines.iter().filter(|byte| **byte == b'\n').count();
+        format!("{present} of {}", rules.headers.len())
     })?;
     let keep = |path: &claims::ClaimPath| {
         let value = path.find(claims).filter(|value| !value.is_null());
@@ -299,14 +302,7 @@ fn identity(
         issuer: Arc::clone(&issuer.name),
         id,
         kept: rules.kept.iter().map(keep).collect(),
-        headers,
-        user_key: OnceLock::new(),
+        lines,
+        known: ArcSwapOption::empty(),
     })
-}
-
-/// The key of the caches: a hash over every byte of the token, so that two tokens never
-/// share a verdict.
-pub(super) fn digest(token: &str) -> [u8; 32] {
-    let digest = digest::digest(&digest::SHA256, token.as_bytes());
-    digest.as_ref().first_chunk().copied().unwrap_or_default()
 }

@@ -38,6 +38,8 @@ pub(super) struct Client {
     output: Output,
     /// The body of the request under way, until its reader was told of its end.
     inbound: Option<Inbound>,
+    /// Whether something comes that nobody will read.
+    unread: bool,
 }
 
 /// A body that the client sends.
@@ -101,6 +103,7 @@ impl Client {
             input: Input::default(),
             output: Output::default(),
             inbound: None,
+            unread: false,
         }
     }
 
@@ -134,6 +137,11 @@ impl Client {
             Ok(read.map(|(head, length)| (Box::new(head), length)))
         };
         self.input.poll_head(cx, &mut self.stream, read)
+    }
+
+    /// What follows cannot be read.
+    pub(super) fn give_up(&mut self) {
+        self.unread = true;
     }
 
     /// The body that follows a head; [`Self::look`] reads it.
@@ -335,7 +343,7 @@ impl Client {
 
     /// Reads what is left of a body that nobody wants any more; tells whether its end was found.
     pub(super) async fn finish_body(&mut self) -> io::Result<bool> {
-        let Some(mut inbound) = self.inbound.take() else {
+        let Some(inbound) = &mut self.inbound else {
             return Ok(true);
         };
         let mut read = 0;
@@ -357,7 +365,7 @@ impl Client {
     /// Closes so that the client gets to read the answer: our side first, then what it sends is
     /// thrown away until it closes as well.
     pub(super) async fn leave(mut self) -> io::Result<()> {
-        if self.inbound.is_none() && self.input.is_empty() {
+        if self.inbound.is_none() && self.input.is_empty() && !self.unread {
             return Ok(());
         }
         self.stream.shutdown().await?;

@@ -202,6 +202,7 @@ impl Connection<'_> {
                 "the header fields exceed limits.header_bytes or limits.header_count",
             ),
         };
+        self.client.give_up();
         let busy = self.watch.busy();
         let response = self.worker.refuse(self.peer, None, denial);
         self.client.answer(response, &Asked::NOTHING, false).await?;
@@ -216,6 +217,7 @@ impl Connection<'_> {
             Ok(framing) => self.client.expect_body(&head, framing),
             Err(malformed) => {
                 self.server.metrics.broken.inc();
+                self.client.give_up();
                 let denial = Denial::new(Reason::BadFraming, malformed.0);
                 return Some(self.worker.refuse(self.peer, Some(&head), denial));
             }

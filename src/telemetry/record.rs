@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{Method, StatusCode, Uri, header};
+use http::{Method, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::denial::{Denial, Fault};
-use crate::head::Head;
+use crate::head::{Head, Target};
 use crate::identify::Verified;
 
 use super::Telemetry;
@@ -56,7 +56,7 @@ pub struct Record {
 #[derive(Debug)]
 struct Details {
     /// Method and target; `None` when the head could not be read.
-    asked: Option<(Method, Uri)>,
+    asked: Option<(Method, Target)>,
     host: Option<Box<[u8]>>,
     client: String,
     verified: Option<Arc<Verified>>,
@@ -165,7 +165,10 @@ impl Record {
             },
             kind: "access",
             method: asked.map_or("-", |(method, _)| method.as_str()),
-            host: details.host.as_deref().and_then(|host| str::from_utf8(host).ok()),
+            host: details
+                .host
+                .as_deref()
+                .and_then(|host| str::from_utf8(host).ok()),
             path: asked.map_or("-", |(_, target)| target.path()),
             status: details.status.as_u16(),
             outcome: self.outcome.id(),

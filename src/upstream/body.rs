@@ -48,7 +48,10 @@ impl AnswerBody {
         upload: Option<Box<Upload>>,
         pool: &Arc<Pool>,
     ) -> Self {
-        let keep = keep && upload.as_ref().is_none_or(|upload| !upload.is_over() || upload.is_sent());
+        let keep = keep
+            && upload
+                .as_ref()
+                .is_none_or(|upload| !upload.is_over() || upload.is_sent());
         let sent = upload.as_ref().is_none_or(|upload| upload.is_over());
         if let Some(whole) = connection.take_whole(&mut framing) {
             // An app that answers before it has read the request wants no more of it.

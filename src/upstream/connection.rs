@@ -40,9 +40,7 @@ pub(super) enum ExchangeError {
 impl std::fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Closed { .. } => {
-                f.write_str("the app closed the connection before it answered")
-            }
+            Self::Closed { .. } => f.write_str("the app closed the connection before it answered"),
             Self::Broken(error) => write!(f, "the connection to the app failed: {error}"),
             Self::Malformed(what) => write!(f, "the app's answer is malformed: {what}"),
             Self::Late => f.write_str("the app did not answer in time"),

@@ -61,8 +61,7 @@ fn fields(fields: &Fields) -> Vec<(String, Vec<u8>)> {
 async fn ours(address: SocketAddr) -> Read {
     let stream = TcpStream::connect(address).await.unwrap();
     let mut connection = Box::new(Connection::new(stream, 64 * 1024));
-    let write =
-        |head: &mut Vec<u8>| head.extend_from_slice(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let write = |head: &mut Vec<u8>| head.extend_from_slice(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     let answer = connection.exchange(&write, &mut None, false, TIME).await;
     let answer = answer.ok()?;
     if answer.status == 101 {
@@ -82,7 +81,9 @@ async fn ours(address: SocketAddr) -> Read {
 fn settings() -> crate::config::Config {
     let text = "upstream: http://127.0.0.1:9\nissuers: [{ issuer: 'https://i.example/', audiences: [a] }]\n";
     let parsed = crate::config::parse(text, "test", &|_| None);
-    parsed.unwrap_or_else(|problems| panic!("{problems:?}")).config
+    parsed
+        .unwrap_or_else(|problems| panic!("{problems:?}"))
+        .config
 }
 
 async fn hypers(address: SocketAddr) -> Read {

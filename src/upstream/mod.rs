@@ -22,7 +22,7 @@ use crate::denial::{Denial, Reason};
 use crate::edge::{Arrival, Edge, Peer};
 use crate::fields::{Fields, write_line};
 use crate::gate::Admission;
-use crate::head::Head;
+use crate::head::{Head, Target};
 use crate::headers;
 use crate::identify::Identify;
 use crate::wire::answer::AnswerHead;
@@ -40,8 +40,6 @@ pub struct Upstream {
     identify: Arc<Identify>,
     /// Whether the app receives the token.
     pass_token: bool,
-    /// The names of the identity headers, in the order of `Identity::headers`.
-    names: Vec<HeaderName>,
     /// The headers that take a column of the user's row.
     columns: Vec<(HeaderName, Column)>,
     response: Duration,
@@ -82,11 +80,6 @@ impl Upstream {
         Self {
             identify,
             pass_token: settings.tokens.pass,
-            names: settings
-                .headers
-                .iter()
-                .map(|header| header.name.clone())
-                .collect(),
             columns: settings.headers.iter().filter_map(column).collect(),
             response: settings.timeouts.response,
             idle: settings.timeouts.idle,
@@ -215,11 +208,7 @@ impl Upstream {
     /// Tells the app who is calling.
     fn announce(&self, admission: &Admission, out: &mut Vec<u8>) {
         if let Some(identity) = admission.identity() {
-            for (name, value) in self.names.iter().zip(&identity.headers) {
-                if let Some(value) = value {
-                    write_line(out, name.as_str().as_bytes(), &[value.as_bytes()]);
-                }
-            }
+            out.extend_from_slice(&identity.lines);
         }
         if let Some(user) = admission.user() {
             for (name, column) in &self.columns {
@@ -249,7 +238,7 @@ impl Upstream {
             true => head.target.path().to_owned(),
             false => format!("{}?{query}", head.target.path()),
         };
-        if let Ok(target) = target.parse() {
+        if let Some(target) = Target::parse(&target) {
             head.target = target;
         }
     }
@@ -282,9 +271,7 @@ fn failed(error: &ExchangeError) -> Denial {
             Reason::RequestTimeout,
             "the client sent nothing of its body for timeouts.idle",
         ),
-        ExchangeError::Upload(BodyError::Malformed(what)) => {
-            Denial::new(Reason::BadFraming, what)
-        }
+        ExchangeError::Upload(BodyError::Malformed(what)) => Denial::new(Reason::BadFraming, what),
         ExchangeError::Upload(BodyError::Broken(_)) => {
             Denial::new(Reason::ClientGone, "the client's body ended early")
         }

@@ -1,11 +1,11 @@
 //! Who is asking, and in which form the directory and the engine see them.
 
-use std::sync::OnceLock;
-
+use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest;
 use serde_json::Value;
 
 use crate::identity::{CallerClaims, Identity};
+use crate::user::Known;
 
 use super::settings::{IssuerUsers, MatchRule, Settings};
 
@@ -28,8 +28,8 @@ pub struct Caller<'a> {
     pub name: Option<&'a str>,
     /// Whether the token says that the e-mail was verified.
     pub email_verified: bool,
-    /// Where the hash of issuer, id and e-mail is kept between two requests of this caller.
-    pub key: Option<&'a OnceLock<[u8; 32]>>,
+    /// Where what was found is kept between two requests of this caller.
+    pub known: Option<&'a ArcSwapOption<Known>>,
 }
 
 /// A hash of (issuer, id, e-mail): the key of presence, single flight and marker.
@@ -37,15 +37,8 @@ pub struct Caller<'a> {
 pub(super) struct Key([u8; 32]);
 
 impl Key {
-    /// The caller's key; made once where there is a place to keep it.
+    /// The caller's key.
     pub(super) fn of(caller: &Caller<'_>) -> Self {
-        match caller.key {
-            Some(kept) => Self(*kept.get_or_init(|| Self::hash(caller))),
-            None => Self(Self::hash(caller)),
-        }
-    }
-
-    fn hash(caller: &Caller<'_>) -> [u8; 32] {
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in [
             Some(caller.issuer),
@@ -59,7 +52,7 @@ impl Key {
         }
         let mut key = [0; 32];
         key.copy_from_slice(hash.finish().as_ref());
-        key
+        Self(key)
     }
 
     pub(super) fn to_hex(self) -> String {
@@ -90,7 +83,7 @@ impl<'a> Caller<'a> {
             email: text(claims.email),
             name: text(claims.name),
             email_verified: identity.claim(claims.email_verified) == Some(&Value::Bool(true)),
-            key: Some(&identity.user_key),
+            known: Some(&identity.known),
         }
     }
 }
@@ -153,23 +146,8 @@ mod tests {
             email,
             name: None,
             email_verified: false,
-            key: None,
+            known: None,
         }
-    }
-
-    #[test]
-    fn a_key_is_made_once() {
-        let kept = OnceLock::new();
-        let mut one = caller("a", "b", None);
-        one.key = Some(&kept);
-        assert_eq!(Key::of(&one), Key::of(&caller("a", "b", None)));
-        assert_eq!(kept.get(), Some(&Key::of(&one).0));
-        // What is kept is taken as it is.
-        let other = Caller {
-            key: Some(&kept),
-            ..caller("other", "c", None)
-        };
-        assert_eq!(Key::of(&other), Key::of(&one));
     }
 
     #[test]

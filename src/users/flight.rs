@@ -14,7 +14,7 @@ use super::core::{Blind, Core, REFUSED};
 use super::directory::Rows;
 use super::presence::Recall;
 use super::provisioner::{Delivery, Provisioner, Purpose, Streams, Waiting};
-use super::user::User;
+use crate::user::User;
 
 /// Pauses between two looks into the directory: at first, after a reply, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -14,7 +14,6 @@ pub mod metrics;
 mod presence;
 mod provisioner;
 mod sight;
-mod user;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use self::caller::{Key, Who};
+use self::caller::Who;
 use self::core::Core;
 use self::directory::Directory;
 use self::flight::{Ending, Flights, Stage};
@@ -36,9 +35,9 @@ use crate::clock::Clock;
 
 pub use self::caller::{Caller, MAX_TEXT};
 pub use self::sight::{Ensured, Sight, Verified};
-pub use self::user::User;
 pub use crate::config::users as settings;
 pub use crate::config::users::FirstSight;
+pub use crate::user::User;
 
 /// Background renewals under way at once; beyond it they wait for their next occasion.
 const RENEWALS: usize = 16;
@@ -97,7 +96,7 @@ impl Users {
     /// The caller's user, if it is known without asking anybody: the way of almost every
     /// request. What is due for renewal is renewed behind the request's back.
     pub fn recall(&self, caller: &Caller<'_>) -> Option<Arc<User>> {
-        match self.core.presence.recall(&Key::of(caller)) {
+        match self.core.presence.recall_for(caller) {
             Recall::Nothing => None,
             Recall::Fresh(user) => Some(user),
             Recall::Renew(user, renewal) => {

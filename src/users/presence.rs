@@ -1,14 +1,14 @@
 //! Who is known: bounded memory, no I/O.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
-use super::caller::Key;
+use super::caller::{Caller, Key};
 use super::settings::PresenceSettings;
-use super::user::User;
 use crate::clock::Clock;
+use crate::user::{Known, User};
 
 /// Seconds until a renewal that failed is tried again.
 const RENEWAL_PAUSE: i64 = 5;
@@ -19,19 +19,10 @@ const RENEWAL_PAUSE: i64 = 5;
 /// that row is somebody else's until the storage writer has handed it over.
 #[derive(Debug)]
 pub(super) struct Presence {
-    seen: Cache<Key, Arc<Seen>>,
+    seen: Cache<Key, Arc<Known>>,
     clock: Clock,
     fresh: i64,
     max_stale: i64,
-}
-
-#[derive(Debug)]
-struct Seen {
-    user: Arc<User>,
-    confirmed: i64,
-    renewing: AtomicBool,
-    /// When the next renewal may start.
-    renew: AtomicI64,
 }
 
 /// What presence says about a caller.
@@ -46,14 +37,14 @@ pub(super) enum Recall {
 
 /// The right to renew one entry; dropped, it leaves the entry to the next after a pause.
 pub(super) struct Renewal {
-    seen: Arc<Seen>,
+    known: Arc<Known>,
     retry: i64,
 }
 
 impl Drop for Renewal {
     fn drop(&mut self) {
-        self.seen.renew.store(self.retry, Ordering::Relaxed);
-        self.seen.renewing.store(false, Ordering::Release);
+        self.known.renew.store(self.retry, Ordering::Relaxed);
+        self.known.renewing.store(false, Ordering::Release);
     }
 }
 
@@ -61,48 +52,77 @@ impl Presence {
     pub(super) fn new(settings: &PresenceSettings, clock: Clock) -> Self {
         let seconds =
             |duration: std::time::Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        let capacity = usize::try_from(settings.capacity).unwrap_or(usize::MAX);
         Self {
-            seen: Cache::builder().max_capacity(settings.capacity).build(),
+            seen: Cache::new(capacity),
             clock,
             fresh: seconds(settings.fresh),
             max_stale: seconds(settings.max_stale),
         }
     }
 
+    /// What is known of a caller. The way of almost every request: what their token keeps at
+    /// hand is fresh, and nothing has to be looked up.
+    pub(super) fn recall_for(&self, caller: &Caller<'_>) -> Recall {
+        let Some(at_hand) = caller.known else {
+            return self.recall(&Key::of(caller));
+        };
+        if let Some(known) = &*at_hand.load()
+            && !known.is_outdated()
+            && self.is_fresh(known, self.clock.now())
+        {
+            return Recall::Fresh(known.user.clone());
+        }
+        let key = Key::of(caller);
+        let recall = self.recall(&key);
+        if let Recall::Fresh(_) = recall {
+            at_hand.store(self.seen.get(&key));
+        }
+        recall
+    }
+
     pub(super) fn recall(&self, key: &Key) -> Recall {
-        let Some(seen) = self.seen.get(key) else {
+        let Some(known) = self.seen.get(key) else {
             return Recall::Nothing;
         };
         let now = self.clock.now();
-        // A clock that was set back makes an age negative: then the row is asked for again.
-        let age = now.saturating_sub(seen.confirmed);
-        if age > self.max_stale {
-            self.seen.invalidate(key);
+        if now.saturating_sub(known.confirmed) > self.max_stale {
+            self.forget(key);
             return Recall::Nothing;
         }
-        if (0..self.fresh).contains(&age) {
-            return Recall::Fresh(seen.user.clone());
+        if self.is_fresh(&known, now) {
+            return Recall::Fresh(known.user.clone());
         }
-        if now < seen.renew.load(Ordering::Relaxed) || seen.renewing.swap(true, Ordering::Acquire) {
-            return Recall::Fresh(seen.user.clone());
+        if now < known.renew.load(Ordering::Relaxed) || known.renewing.swap(true, Ordering::Acquire)
+        {
+            return Recall::Fresh(known.user.clone());
         }
-        let user = seen.user.clone();
+        let user = known.user.clone();
         let retry = now.saturating_add(RENEWAL_PAUSE);
-        Recall::Renew(user, Renewal { seen, retry })
+        Recall::Renew(user, Renewal { known, retry })
+    }
+
+    /// A clock that was set back makes an age negative: then the row is asked for again.
+    fn is_fresh(&self, known: &Known, now: i64) -> bool {
+        let age = now.saturating_sub(known.confirmed);
+        (0..self.fresh).contains(&age)
     }
 
     pub(super) fn remember(&self, key: Key, user: Arc<User>) {
-        let seen = Seen {
-            user,
-            confirmed: self.clock.now(),
-            renewing: AtomicBool::new(false),
-            renew: AtomicI64::new(i64::MIN),
-        };
-        self.seen.insert(key, Arc::new(seen));
+        let known = Arc::new(Known::new(user, self.clock.now()));
+        // Two at once may leave one that nobody outdates; it is asked for again when it is
+        // fresh no more.
+        let before = self.seen.peek(&key);
+        self.seen.insert(key, known);
+        if let Some(before) = before {
+            before.outdate();
+        }
     }
 
     pub(super) fn forget(&self, key: &Key) {
-        self.seen.invalidate(key);
+        if let Some((_, known)) = self.seen.remove(key) {
+            known.outdate();
+        }
     }
 }
 
@@ -110,19 +130,20 @@ impl Presence {
 mod tests {
     use std::time::Duration;
 
-    use super::super::caller::Caller;
     use super::*;
     use crate::clock::ManualClock;
 
+    const CALLER: Caller<'static> = Caller {
+        issuer: "idp",
+        id: "1",
+        email: None,
+        name: None,
+        email_verified: false,
+        known: None,
+    };
+
     fn key() -> Key {
-        Key::of(&Caller {
-            issuer: "idp",
-            id: "1",
-            email: None,
-            name: None,
-            email_verified: false,
-            key: None,
-        })
+        Key::of(&CALLER)
     }
 
     fn user() -> Arc<User> {
@@ -157,6 +178,35 @@ mod tests {
         assert!(matches!(presence.recall(&key()), Recall::Fresh(_)), "pause");
         clock.advance(RENEWAL_PAUSE);
         assert!(matches!(presence.recall(&key()), Recall::Renew(..)));
+    }
+
+    #[test]
+    fn what_a_token_keeps_at_hand_is_what_is_known() {
+        let (presence, clock) = presence();
+        let at_hand = arc_swap::ArcSwapOption::empty();
+        let caller = Caller {
+            known: Some(&at_hand),
+            ..CALLER
+        };
+        let recalled = |wanted: Option<&str>| match presence.recall_for(&caller) {
+            Recall::Fresh(user) => assert_eq!(user.email.as_deref(), wanted),
+            _ => panic!("known and fresh"),
+        };
+        recalled(None);
+        assert!(at_hand.load().is_some());
+        recalled(None);
+        let changed = User {
+            email: Some("new".to_owned()),
+            ..(*user()).clone()
+        };
+        presence.remember(key(), Arc::new(changed));
+        recalled(Some("new"));
+        recalled(Some("new"));
+        clock.advance(300);
+        let renewing = presence.recall_for(&caller);
+        assert!(matches!(renewing, Recall::Renew(..)));
+        presence.forget(&key());
+        assert!(matches!(presence.recall_for(&caller), Recall::Nothing));
     }
 
     #[test]

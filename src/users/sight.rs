@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::user::User;
+use crate::user::User;
 
 /// What is known about a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use http::{StatusCode, header};
 
-use crate::fields::{Fields, members, write_line};
+use crate::fields::{Fields, write_line};
 
 use super::Malformed;
 use super::framing::Framing;
@@ -103,21 +103,9 @@ fn frame(first: First, to_head: bool) -> Result<AnswerHead, Malformed> {
         old,
         fields,
     } = first;
-    let mut close = old;
-    let (mut chunked, mut length) = (false, None);
-    for (name, value) in fields.iter() {
-        if is(name, &header::CONNECTION) {
-            close |= members(value).any(|one| one.eq_ignore_ascii_case(b"close"));
-        } else if is(name, &header::CONTENT_LENGTH) {
-            let said = head::length(value)?;
-            if length.is_some_and(|length| length != said) {
-                return Err(Malformed("it has two lengths"));
-            }
-            length = Some(said);
-        } else {
-            chunked |= is(name, &header::TRANSFER_ENCODING);
-        }
-    }
+    let close = old || fields.lists(&header::CONNECTION, "close");
+    let chunked = fields.contains(&header::TRANSFER_ENCODING);
+    let length = length(&fields)?;
     let (framing, keep) = if to_head || is_bodyless(status) {
         (Framing::Length(0), !close)
     } else if chunked {
@@ -140,6 +128,19 @@ fn frame(first: First, to_head: bool) -> Result<AnswerHead, Malformed> {
         framing,
         keep,
     })
+}
+
+/// The one length that all `Content-Length` lines agree on.
+fn length(fields: &Fields) -> Result<Option<u64>, Malformed> {
+    let mut agreed = None;
+    for digits in fields.get_all(&header::CONTENT_LENGTH) {
+        let length = head::length(digits)?;
+        if agreed.is_some_and(|agreed| agreed != length) {
+            return Err(Malformed("it has two lengths"));
+        }
+        agreed = Some(length);
+    }
+    Ok(agreed)
 }
 
 fn is(name: &[u8], wanted: &header::HeaderName) -> bool {

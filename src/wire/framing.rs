@@ -193,9 +193,7 @@ fn take_line(input: &mut BytesMut, limit: usize) -> Result<Option<BytesMut>, Mal
         };
     };
     if end == 0 || input[end - 1] != b'\r' || end > limit {
-        return Err(Malformed(
-            "a line between chunks has no clear end",
-        ));
+        return Err(Malformed("a line between chunks has no clear end"));
     }
     let mut line = input.split_to(end + 1);
     line.truncate(end - 1);

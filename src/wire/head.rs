@@ -27,9 +27,8 @@ pub(super) fn fields(head: &[u8], parsed: &[httparse::Header<'_>]) -> Fields {
             to: place(from + bytes.len()),
         }
     };
-    let line = |field: &httparse::Header<'_>| Line {
-        name: span(field.name.as_bytes()),
-        value: span(field.value),
+    let line = |field: &httparse::Header<'_>| {
+        Line::new(head, span(field.name.as_bytes()), span(field.value))
     };
     // Room for the few fields that usher adds to an answer.
     let mut lines = Vec::with_capacity(parsed.len() + 4);

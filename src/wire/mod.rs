@@ -3,9 +3,11 @@
 //! Read in this order: `input` takes heads and bodies off a connection, `request` and `answer`
 //! parse a head by httparse and by our rules, `framing` says where a body ends, `output` writes.
 //! All of it is strict: what could be read in two ways is an error, and after an error the
-//! connection is closed.
+//! connection is closed. `differential` holds it against hyper.
 
 pub mod answer;
+#[cfg(test)]
+mod differential;
 pub mod framing;
 mod head;
 pub mod input;

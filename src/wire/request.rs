@@ -2,10 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::Bytes;
-use http::{Method, Uri, Version, header};
+use http::{Method, Version, header};
 
-use crate::head::Head;
+use crate::head::{Head, Target};
 
 use super::Malformed;
 use super::framing::Framing;
@@ -86,8 +85,7 @@ fn finish(
     let head = Head {
         method: Method::from_bytes(method.as_bytes())
             .map_err(|_| Unreadable::Malformed("the method is none"))?,
-        target: Uri::from_maybe_shared(Bytes::copy_from_slice(target.as_bytes()))
-            .map_err(|_| Unreadable::Malformed("the target is none"))?,
+        target: Target::parse(target).ok_or(Unreadable::Malformed("the target is none"))?,
         version: match request.version {
             Some(0) => Version::HTTP_10,
             _ => Version::HTTP_11,
@@ -98,8 +96,7 @@ fn finish(
 }
 
 fn has_bare_line_feed(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head)
-        .any(|place| place == 0 || head.get(place - 1) != Some(&b'\r'))
+    memchr::memchr_iter(b'\n', head).any(|place| place == 0 || head.get(place - 1) != Some(&b'\r'))
 }
 
 /// Where the body of a request ends (RFC 9112 §6.3).
@@ -138,9 +135,7 @@ pub fn start(head: &Head, out: &mut Vec<u8>) {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     // Origin form (RFC 9112 §3.2.1): we are the app's origin, not its proxy.
-    let target = head.target.path_and_query();
-    let target = target.map_or("/", |target| target.as_str());
-    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(head.target.path_and_query().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     head.fields.write(out);
 }
@@ -167,11 +162,15 @@ mod tests {
     fn a_head_is_read_wherever_it_breaks_and_what_follows_is_left() {
         let text = "GET /a?b HTTP/1.1\r\nHost: h\r\nX-Empty:\r\n\r\nrest";
         for cut in 0..text.len() - 4 {
-            assert_eq!(read(&text.as_bytes()[..cut], LIMITS).unwrap().map(|_| ()), None, "{cut}");
+            assert_eq!(
+                read(&text.as_bytes()[..cut], LIMITS).unwrap().map(|_| ()),
+                None,
+                "{cut}"
+            );
         }
         let (head, length) = read(text.as_bytes(), LIMITS).unwrap().unwrap();
         assert_eq!(length, text.len() - 4);
-        assert_eq!(head.target, "/a?b");
+        assert_eq!(head.target.path_and_query(), "/a?b");
         assert_eq!(head.fields.get(&header::HOST), Some(&b"h"[..]));
         let mut out = Vec::new();
         start(&head, &mut out);
@@ -216,7 +215,10 @@ mod tests {
     fn the_framing_is_clear_or_refused() {
         assert_eq!(framed(""), Ok(Framing::Length(0)));
         assert_eq!(framed("content-length: 7\r\n"), Ok(Framing::Length(7)));
-        assert_eq!(framed("transfer-encoding: Chunked\r\n"), Ok(Framing::chunked()));
+        assert_eq!(
+            framed("transfer-encoding: Chunked\r\n"),
+            Ok(Framing::chunked())
+        );
         for lines in [
             "content-length: 1\r\ncontent-length: 1\r\n",
             "content-length: 1, 1\r\n",

@@ -82,6 +82,6 @@ pub fn caller<'a>(id: &'a str, email: &'a str) -> Caller<'a> {
         email: Some(email),
         name: None,
         email_verified: false,
-        key: None,
+        known: None,
     }
 }

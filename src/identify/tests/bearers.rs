@@ -7,7 +7,7 @@ use super::fixture::tokens;
 use crate::config::TokenSource;
 use crate::denial::Reason;
 use crate::fields::Fields;
-use crate::identify::{Asked, Sources};
+use crate::identify::{Asked, Bearer, Sources};
 
 fn sources(from: Vec<TokenSource>) -> Sources {
     let mut tokens = tokens();
@@ -50,7 +50,10 @@ fn find(
         upgrade: lines.iter().any(|(name, _)| *name == "upgrade"),
     };
     match sources.find(&asked) {
-        Ok(found) => Ok(found.map(|bearer| bearer.token.into_owned())),
+        Ok(found) => {
+            let text = |bearer: Bearer<'_>| String::from_utf8(bearer.token.into_owned());
+            Ok(found.map(|bearer| text(bearer).unwrap()))
+        }
         Err(denial) => Err(denial.reason),
     }
 }

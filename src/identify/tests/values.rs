@@ -1,6 +1,5 @@
 //! Ids and header values, and the algorithms that vouch for them.
 
-use http::HeaderValue;
 use serde_json::{Value, json};
 
 use super::fixture::{
@@ -97,12 +96,16 @@ fn header_values() {
     ];
     for (changes, values) in table {
         let verified = fixture.verify(&token(&changes)).unwrap();
-        let headers = &verified.identity.headers;
-        for (value, expected) in headers.iter().zip(values) {
-            let value = value.as_ref().map(|value| value.to_str().unwrap());
-            assert_eq!(value, expected, "{changes}");
+        let value = |wanted: &str| {
+            let mut headers = verified.identity.headers();
+            headers
+                .find(|(name, _)| *name == wanted)
+                .map(|(_, value)| value.to_owned())
+        };
+        for (name, expected) in ["x-a", "x-roles", "x-both"].into_iter().zip(values) {
+            assert_eq!(value(name).as_deref(), expected, "{changes}");
         }
-        assert_eq!(headers[3], Some(HeaderValue::from_static("idp")));
+        assert_eq!(value("x-issuer").as_deref(), Some("idp"));
     }
 }
 
@@ -113,7 +116,7 @@ fn all_claims_and_the_budget() {
     settings.identity_bytes = 300;
     let fixture = Fixture::new(settings);
     let verified = fixture.verify(&token(&json!({ "n": "é" }))).unwrap();
-    let value = verified.identity.headers[0].as_ref().unwrap();
+    let (_, value) = verified.identity.headers().next().unwrap();
     let json = data_encoding::BASE64URL_NOPAD
         .decode(value.as_bytes())
         .unwrap();

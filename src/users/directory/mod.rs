@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::StartError;
 use super::caller::Who;
 use super::settings::{DirectorySettings, Table};
-use super::user::User;
+use crate::user::User;
 use postgres::Postgres;
 use sqlite::Sqlite;
 

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::Rows;
+use crate::user::User;
 use crate::users::settings::{MatchRule, Table};
-use crate::users::user::User;
 
 /// What differs between the two databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
