@@ -12,6 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub struct Fields {
     block: Vec<u8>,
     lines: Vec<Line>,
+    /// A bit for each look that a name has, or had: most questions are about names that are not
+    /// there, and need no search.
+    looks: u64,
 }
 
 /// Where a field lies in the block.
@@ -28,6 +31,15 @@ impl Line {
         let look = Look::of(name.of(block));
         Self { look, name, value }
     }
+
+    /// The whole line with its end, if it stands in the block as it would be written.
+    fn whole(&self, block: &[u8]) -> Option<Span> {
+        let span = |from, to| Span { from, to };
+        let whole = span(self.name.from, self.value.to.checked_add(2)?);
+        let between = span(self.name.to, self.value.from).of(block);
+        let end = span(self.value.to, whole.to).of(block);
+        (between == b": " && end == b"\r\n").then_some(whole)
+    }
 }
 
 /// The length of a name, and its first and last letter without regard to case.
@@ -40,6 +52,11 @@ impl Look {
         // A length whose upper bits are lost makes two names look alike, and no more.
         let length = u32::try_from(name.len() & 0xffff).unwrap_or(0);
         Self(length << 16 | letter(name.first()) << 8 | letter(name.last()))
+    }
+
+    /// One of 64 bits; two looks may share one.
+    fn bit(self) -> u64 {
+        1 << (self.0.wrapping_mul(0x9E37_79B1) >> 26)
     }
 }
 
@@ -65,7 +82,12 @@ pub struct Repeated;
 impl Fields {
     /// Fields that were read: the block, and where in it each lies.
     pub(crate) fn from_lines(block: Vec<u8>, lines: Vec<Line>) -> Self {
-        Self { block, lines }
+        let looks = lines.iter().fold(0, |looks, line| looks | line.look.bit());
+        Self {
+            block,
+            lines,
+            looks,
+        }
     }
 
     /// How many there are.
@@ -87,18 +109,21 @@ impl Fields {
     }
 
     /// The values of all fields of this name.
-    pub fn get_all<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let (name, look) = (name.clone(), Look::of(name.as_str().as_bytes()));
-        let lines = self.lines.iter();
+    pub fn get_all<'a, 'n>(
+        &'a self,
+        name: &'n HeaderName,
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let look = Look::of(name.as_str().as_bytes());
+        let lines = self.among(look).iter();
         lines
-            .filter(move |line| line.look == look && self.is_named(line, &name))
+            .filter(move |line| line.look == look && self.is_named(line, name))
             .map(|line| line.value.of(&self.block))
     }
 
     /// The value of the first field of this name.
     pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
         let look = Look::of(name.as_str().as_bytes());
-        let mut lines = self.lines.iter();
+        let mut lines = self.among(look).iter();
         let line = lines.find(|line| line.look == look && self.is_named(line, name))?;
         Some(line.value.of(&self.block))
     }
@@ -130,6 +155,9 @@ impl Fields {
     /// Removes every field of this name; tells whether there was one.
     pub fn remove(&mut self, name: &HeaderName) -> bool {
         let look = Look::of(name.as_str().as_bytes());
+        if self.among(look).is_empty() {
+            return false;
+        }
         let before = self.lines.len();
         let block = &self.block;
         self.lines
@@ -148,7 +176,9 @@ impl Fields {
     pub fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
         let name = self.push(name.as_str().as_bytes());
         let value = self.push(value.as_bytes());
-        self.lines.push(Line::new(&self.block, name, value));
+        let line = Line::new(&self.block, name, value);
+        self.looks |= line.look.bit();
+        self.lines.push(line);
     }
 
     /// Sets a field in place of all of the same name.
@@ -157,14 +187,36 @@ impl Fields {
         self.append(name, value);
     }
 
-    /// Writes a line for each field.
-    pub fn write(&self, head: &mut Vec<u8>) {
+    /// Writes a line for each field that `keep` wants. Lines that stand in the block as they
+    /// would be written, one after the other, are copied at once.
+    pub fn write(&self, head: &mut Vec<u8>, mut keep: impl FnMut(&[u8]) -> bool) {
+        let mut run = Span { from: 0, to: 0 };
         for line in &self.lines {
-            write_line(
-                head,
-                line.name.of(&self.block),
-                &[line.value.of(&self.block)],
-            );
+            let name = line.name.of(&self.block);
+            if !keep(name) {
+                continue;
+            }
+            match line.whole(&self.block) {
+                Some(whole) if whole.from == run.to => run.to = whole.to,
+                Some(whole) => {
+                    head.extend_from_slice(run.of(&self.block));
+                    run = whole;
+                }
+                None => {
+                    head.extend_from_slice(run.of(&self.block));
+                    run = Span { from: 0, to: 0 };
+                    write_line(head, name, &[line.value.of(&self.block)]);
+                }
+            }
+        }
+        head.extend_from_slice(run.of(&self.block));
+    }
+
+    /// The lines among which a name of this look may be.
+    fn among(&self, look: Look) -> &[Line] {
+        match self.looks & look.bit() {
+            0 => &[],
+            _ => &self.lines,
         }
     }
 
@@ -252,8 +304,11 @@ mod tests {
         assert_eq!(fields.get(&HOST), Some(&b"x"[..]));
         fields.append(&VARY, &HeaderValue::from_static("z"));
         let mut text = Vec::new();
-        fields.write(&mut text);
+        fields.write(&mut text, |_| true);
         assert_eq!(text, b"hOST: x\r\nAccept: y\r\nvary: z\r\n");
+        text.clear();
+        fields.write(&mut text, |name| name != b"hOST");
+        assert_eq!(text, b"Accept: y\r\nvary: z\r\n");
         assert!(fields.remove(&ACCEPT) && !fields.remove(&ACCEPT));
         assert_eq!(fields.len(), 2);
     }

@@ -21,6 +21,14 @@ pub struct Peer {
     node_name: String,
     /// `for=…;proto=…` as `Forwarded` says it.
     node: String,
+    lines: Lines,
+}
+
+/// What is said of a peer whose word is not taken, around the host.
+#[derive(Clone, Debug)]
+struct Lines {
+    before: String,
+    between: String,
 }
 
 impl Peer {
@@ -33,6 +41,7 @@ impl Peer {
             _ => format!("for={text};proto={}", scheme.as_str()),
         };
         Self {
+            lines: Lines::new(&text, &node, scheme),
             address,
             scheme,
             node_name: text,
@@ -118,32 +127,9 @@ impl Forwarding {
     /// `host` is the `Host` that the request has. Addresses and what was read from a head
     /// hold no line ends.
     pub fn write(&self, peer: &Peer, host: &[u8], head: &mut Vec<u8>) {
-        let earlier = self.earlier.as_deref();
-        let mut set = |name: &http::HeaderName, pieces: &[&[u8]]| {
-            write_line(head, name.as_str().as_bytes(), pieces);
-        };
-        match earlier {
-            None => set(&X_FORWARDED_FOR, &[peer.node_name.as_bytes()]),
-            Some(earlier) => {
-                let value = joined(&earlier.forwarded_for, peer.node_name.as_bytes());
-                set(&X_FORWARDED_FOR, &[&value]);
-            }
-        }
-        let said = earlier.and_then(|earlier| earlier.proto.as_deref());
-        set(
-            &X_FORWARDED_PROTO,
-            &[said.unwrap_or(peer.scheme.as_str().as_bytes())],
-        );
-        let said = earlier.and_then(|earlier| earlier.host.as_deref());
-        set(&X_FORWARDED_HOST, &[said.unwrap_or(host)]);
-        // The host is quoted, since a port's colon is no token character (RFC 7239 §4).
-        let element = [peer.node.as_bytes(), b";host=\"", host, b"\""];
-        match earlier.filter(|earlier| !earlier.forwarded.is_empty()) {
-            None => set(&header::FORWARDED, &element),
-            Some(earlier) => {
-                let value = joined(&earlier.forwarded, &element.concat());
-                set(&header::FORWARDED, &[&value]);
-            }
+        match self.earlier.as_deref() {
+            None => peer.lines.write(host, head),
+            Some(earlier) => earlier.write(peer, host, head),
         }
     }
 
@@ -159,6 +145,42 @@ impl Forwarding {
                 fields.remove(name);
             }
         }
+    }
+}
+
+impl Lines {
+    fn new(address: &str, node: &str, scheme: Scheme) -> Self {
+        let scheme = scheme.as_str();
+        Self {
+            before: format!(
+                "x-forwarded-for: {address}\r\nx-forwarded-proto: {scheme}\r\nx-forwarded-host: "
+            ),
+            between: format!("\r\nforwarded: {node};host=\""),
+        }
+    }
+
+    fn write(&self, host: &[u8], head: &mut Vec<u8>) {
+        for piece in [self.before.as_bytes(), host, self.between.as_bytes(), host] {
+            head.extend_from_slice(piece);
+        }
+        head.extend_from_slice(b"\"\r\n");
+    }
+}
+
+impl Earlier {
+    /// Passes on what was said, with our own word at its end.
+    fn write(&self, peer: &Peer, host: &[u8], head: &mut Vec<u8>) {
+        let mut set = |name: &http::HeaderName, value: &[u8]| {
+            write_line(head, name.as_str().as_bytes(), &[value]);
+        };
+        let address = peer.node_name.as_bytes();
+        set(&X_FORWARDED_FOR, &joined(&self.forwarded_for, address));
+        let scheme = peer.scheme.as_str().as_bytes();
+        set(&X_FORWARDED_PROTO, self.proto.as_deref().unwrap_or(scheme));
+        set(&X_FORWARDED_HOST, self.host.as_deref().unwrap_or(host));
+        // The host is quoted, since a port's colon is no token character (RFC 7239 §4).
+        let element = [peer.node.as_bytes(), b";host=\"", host, b"\""].concat();
+        set(&header::FORWARDED, &joined(&self.forwarded, &element));
     }
 }
 

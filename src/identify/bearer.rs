@@ -11,7 +11,7 @@ use crate::config::{TokenSource, Tokens};
 use crate::denial::{Denial, Reason};
 use crate::fields::Fields;
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Where tokens are read from, in order.
 #[derive(Clone, Debug)]

@@ -184,29 +184,30 @@ pub fn is_bodyless(status: StatusCode) -> bool {
 
 /// Writes the head of an answer, the empty line included.
 pub fn write(status: StatusCode, fields: &Fields, form: Form, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    out.extend_from_slice(b"\r\n");
+    if status == StatusCode::OK {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    } else {
+        let reason = status.canonical_reason().unwrap_or_default();
+        for piece in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+            out.extend_from_slice(piece.as_bytes());
+        }
+    }
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     // To HEAD, and with a 304, it is the app that knows the length (RFC 9110 §8.6).
     let length_passes = matches!(form.ending, Ending::None(_)) && status != StatusCode::NO_CONTENT;
     let (mut dated, mut sized) = (false, false);
-    for (name, value) in fields.iter() {
-        match name.len() {
-            4 => dated |= is(name, &header::DATE),
-            10 if is(name, &header::CONNECTION) && !switches => continue,
-            14 if is(name, &header::CONTENT_LENGTH) => {
-                if !length_passes {
-                    continue;
-                }
-                sized = true;
-            }
-            _ => {}
+    fields.write(out, |name| match name.len() {
+        4 => {
+            dated |= is(name, &header::DATE);
+            true
         }
-        write_line(out, name, &[value]);
-    }
+        10 => switches || !is(name, &header::CONNECTION),
+        14 if is(name, &header::CONTENT_LENGTH) => {
+            sized |= length_passes;
+            length_passes
+        }
+        _ => true,
+    });
     match form.ending {
         Ending::None(0) | Ending::Close => {}
         Ending::None(length) | Ending::Length(length) if !sized => {
@@ -320,10 +321,10 @@ mod tests {
     fn fields_keep_their_values() {
         let text = "HTTP/1.1 200 OK\r\nx-a: 1\r\nX-B:\r\nx-a:  2 \r\ncontent-length: 0\r\n\r\nrest";
         let (answer, length) = read(text.as_bytes(), false, 1024).unwrap().unwrap();
-        let name = |name: &'static str| http::HeaderName::from_static(name);
-        let values: Vec<_> = answer.fields.get_all(&name("x-a")).collect();
+        let [a, b] = ["x-a", "x-b"].map(http::HeaderName::from_static);
+        let values: Vec<_> = answer.fields.get_all(&a).collect();
         assert_eq!(values, [b"1", b"2"]);
-        assert_eq!(answer.fields.get(&name("x-b")), Some(&b""[..]));
+        assert_eq!(answer.fields.get(&b), Some(&b""[..]));
         assert_eq!(&text[length..], "rest");
     }
 }

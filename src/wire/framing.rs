@@ -150,7 +150,7 @@ pub fn write_size(size: usize, out: &mut Vec<u8>) {
 pub fn write_end(trailers: Option<&Fields>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n");
     if let Some(trailers) = trailers {
-        trailers.write(out);
+        trailers.write(out, |_| true);
     }
     out.extend_from_slice(b"\r\n");
 }

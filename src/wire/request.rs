@@ -137,7 +137,7 @@ pub fn start(head: &Head, out: &mut Vec<u8>) {
     // Origin form (RFC 9112 §3.2.1): we are the app's origin, not its proxy.
     out.extend_from_slice(head.target.path_and_query().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    head.fields.write(out);
+    head.fields.write(out, |_| true);
 }
 
 #[cfg(test)]
