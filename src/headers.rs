@@ -204,7 +204,8 @@ impl Classes {
 }
 
 fn is_folded(name: &[u8], known: &[u8]) -> bool {
-    fold(name).eq(known.iter().copied())
+    // Folding makes no name longer.
+    known.len() <= name.len() && fold(name).eq(known.iter().copied())
 }
 
 /// The bucket of a name; folding changes neither its first nor its last character.

@@ -61,7 +61,10 @@ fn read(text: &str) -> Result<Cow<'_, str>, Denial> {
 }
 
 fn split_port(text: &str) -> Result<(&str, &str), Denial> {
-    let after_literal = text.rfind(']').map_or(0, |end| end + 1);
+    let after_literal = match text.starts_with('[') {
+        true => text.rfind(']').map_or(0, |end| end + 1),
+        false => 0,
+    };
     match text[after_literal..].find(':') {
         Some(colon) => Ok((
             &text[..after_literal + colon],
