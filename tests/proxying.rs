@@ -114,6 +114,48 @@ fn uploads_stream_before_they_end() {
 }
 
 #[test]
+fn an_answer_and_an_upload_go_on_together() {
+    let app = bare(move |mut stream| {
+        let (mut text, mut piece) = (Vec::new(), [0; 1024]);
+        let mut begun = false;
+        while let Ok(count @ 1..) = stream.read(&mut piece) {
+            text.extend_from_slice(&piece[..count]);
+            let now = String::from_utf8_lossy(&text).into_owned();
+            let Some((_, body)) = now.split_once("\r\n\r\n") else {
+                continue;
+            };
+            if !begun {
+                begun = true;
+                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+                stream.write_all(head.as_bytes()).unwrap();
+            }
+            // What came, as it came; its last chunk is the answer's.
+            stream.write_all(body.as_bytes()).unwrap();
+            match body.ends_with("0\r\n\r\n") {
+                true => (text, begun) = (Vec::new(), false),
+                false => text.truncate(text.len() - body.len()),
+            }
+        }
+    });
+    let issuer = Issuer::new();
+    let usher = Usher::before(app, &issuer, "workers: 1");
+    let mut client = usher.connect();
+    let lines = "Transfer-Encoding: chunked\r\n";
+    for _ in 0..2 {
+        client.send(ask("POST", "/both", &issuer.token("alice"), lines));
+        client.send("5\r\nbegin\r\n");
+        client.until("begin\r\n");
+        for number in 100..110 {
+            client.send(format!("3\r\n{number}\r\n"));
+            client.until(&format!("3\r\n{number}\r\n"));
+        }
+        client.send("0\r\n\r\n");
+        client.until("0\r\n\r\n");
+    }
+    assert_eq!(usher.metric("usher_upstream_connects_total"), 1.0);
+}
+
+#[test]
 fn continue_is_said_once_the_request_is_admitted() {
     let (app, issuer) = (App::start(), Issuer::new());
     let usher = Usher::start(&app, &issuer, "");

@@ -334,11 +334,13 @@ impl Client {
         let Some(inbound) = &self.inbound else {
             return true;
         };
-        let long = match inbound.framing {
-            Framing::Length(left) => left > UNWANTED,
-            _ => false,
-        };
-        !inbound.expects && !(long && inbound.source.is_abandoned())
+        if inbound.expects {
+            return false;
+        }
+        match inbound.framing {
+            Framing::Length(left) => left <= UNWANTED || !inbound.source.is_abandoned(),
+            _ => true,
+        }
     }
 
     /// Reads what is left of a body that nobody wants any more; tells whether its end was found.
