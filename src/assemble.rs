@@ -173,6 +173,6 @@ fn instance() -> String {
     let mut bytes = [0; 6];
     // Without randomness the name is the same everywhere; a chain of two ushers then looks
     // like a loop, which is refused rather than let through.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    let _ = getrandom::fill(&mut bytes);
     data_encoding::HEXLOWER.encode(&bytes)
 }

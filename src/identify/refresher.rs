@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::rand;
 use http::{HeaderValue, Uri};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -255,7 +254,7 @@ fn after_failures(failures: u32) -> Duration {
 /// A number from 0 to 1. If the system has no randomness left, the middle will do.
 fn chance() -> f64 {
     let mut byte = [0];
-    match rand::fill(&mut byte) {
+    match getrandom::fill(&mut byte) {
         Ok(()) => f64::from(byte[0]) / 255.0,
         Err(_) => 0.5,
     }

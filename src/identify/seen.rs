@@ -3,7 +3,7 @@
 use std::mem::size_of;
 use std::sync::Arc;
 
-use aws_lc_rs::{aead, rand};
+use aws_lc_rs::aead;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
@@ -117,7 +117,7 @@ impl Seen {
 
 fn secret() -> Option<aead::LessSafeKey> {
     let mut bytes = [0; 16];
-    rand::fill(&mut bytes).ok()?;
+    getrandom::fill(&mut bytes).ok()?;
     let key = aead::UnboundKey::new(&aead::AES_128_GCM, &bytes).ok()?;
     Some(aead::LessSafeKey::new(key))
 }
