@@ -208,6 +208,13 @@ fn is_folded(name: &[u8], known: &[u8]) -> bool {
     known.len() <= name.len() && fold(name).eq(known.iter().copied())
 }
 
+/// Whether a name is spelt as it folds, so that nobody takes it for another: a proxy that is
+/// trusted passes on what it does not know, and knows one spelling only.
+pub fn is_plain(name: &[u8]) -> bool {
+    let letter = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+    name.iter().all(letter) && !name.windows(2).any(|pair| pair == b"--")
+}
+
 /// The bucket of a name; folding changes neither its first nor its last character.
 fn bucket(name: &[u8]) -> usize {
     let index = |byte: Option<&u8>| match byte {

@@ -88,6 +88,13 @@ impl Body {
         Some(whole)
     }
 
+    /// Goes on with what of the request is still to be sent, while nobody takes the answer.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Content::App(body) = &mut self.content {
+            body.poll_upload(cx);
+        }
+    }
+
     /// The next piece; `None` at its end.
     ///
     /// # Errors

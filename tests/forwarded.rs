@@ -118,6 +118,27 @@ fn what_a_trusted_proxy_says_is_kept_and_extended() {
 }
 
 #[test]
+fn a_trusted_proxy_has_one_spelling_for_each_name() {
+    let (app, issuer) = (App::start(), Issuer::new());
+    let usher = Usher::start(&app, &issuer, TRUSTED);
+    // The proxy writes the name that it knows, and lets others of its client's pass.
+    let lines = "X-Forwarded-For: 198.51.100.7\r\nX_Forwarded_For: 9.9.9.9\r\n\
+        X.Forwarded.Proto: https\r\nX--Real-IP: 9.9.9.9\r\n";
+    let reply = usher.get_with("/x", &issuer.token("alice"), lines);
+    assert_eq!(reply.status, 200);
+    let received = app.last();
+    assert_eq!(
+        received.folded("x-forwarded-for"),
+        ["x-forwarded-for: 198.51.100.7, 127.0.0.1"]
+    );
+    assert_eq!(
+        received.folded("x-forwarded-proto"),
+        ["x-forwarded-proto: http"]
+    );
+    assert!(!received.head.contains("9.9.9.9"), "{}", received.head);
+}
+
+#[test]
 fn a_trusted_proxy_that_repeats_itself_is_refused() {
     let (app, issuer) = (App::start(), Issuer::new());
     let usher = Usher::start(&app, &issuer, TRUSTED);

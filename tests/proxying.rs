@@ -155,6 +155,28 @@ fn an_answer_and_an_upload_go_on_together() {
     assert_eq!(usher.metric("usher_upstream_connects_total"), 1.0);
 }
 
+/// The app answers before it has read the request; its answer holds no 100.
+#[test]
+fn nothing_stands_within_an_answer_that_comes_early() {
+    let app = bare(move |mut stream| {
+        let head = "HTTP/1.1 503 Busy\r\ncontent-length: 8\r\n\r\nbusy";
+        stream.write_all(head.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        stream.write_all(b"BUSY").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let issuer = Issuer::new();
+    let usher = Usher::before(app, &issuer, "");
+    let mut client = usher.connect();
+    let lines = "Expect: 100-continue\r\nContent-Length: 5\r\n";
+    client.send(ask("PUT", "/x", &issuer.token("alice"), lines));
+    let mut reply = client.reply().unwrap();
+    if reply.status == 100 {
+        reply = client.reply().unwrap();
+    }
+    assert_eq!((reply.status, reply.body.as_str()), (503, "busyBUSY"));
+}
+
 #[test]
 fn continue_is_said_once_the_request_is_admitted() {
     let (app, issuer) = (App::start(), Issuer::new());

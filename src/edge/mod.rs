@@ -108,7 +108,7 @@ impl Edge {
             survey.bytes += name.len() + value.len() + 4;
             match self.classes.of(name) {
                 None => survey.special |= name.eq_ignore_ascii_case(b"via"),
-                Some(Class::Forwarded) if trusted => {}
+                Some(Class::Forwarded) if trusted && headers::is_plain(name) => {}
                 Some(class) => {
                     survey.special |= class == Class::Hop;
                     survey.gone = true;
@@ -195,7 +195,7 @@ impl Edge {
         let nominated: Vec<_> = headers::nominated(fields).filter(may_go).collect();
         fields.retain(|name, _| match self.classes.of(name) {
             None => true,
-            Some(class) => class == Class::Forwarded && trusted,
+            Some(class) => class == Class::Forwarded && trusted && headers::is_plain(name),
         });
         for name in nominated {
             fields.remove(&name);

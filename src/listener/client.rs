@@ -184,6 +184,8 @@ impl Client {
             return Looked::Still;
         };
         let over = frame.is_none();
+        // What follows something that cannot be read is nobody's.
+        self.unread |= matches!(frame, Some(Err(_)));
         inbound.source.fill(frame);
         if over {
             self.inbound = None;
@@ -224,6 +226,10 @@ impl Client {
                 && !response.fields.lists(&header::CONNECTION, "close"),
             old: asked.old,
         };
+        if let Some(inbound) = &mut self.inbound {
+            // A 100 after the answer has begun would stand in the middle of it.
+            inbound.expects = false;
+        }
         let whole = response.body.take_whole();
         let over = whole.is_some() || bodyless;
         let data = whole.filter(|_| !bodyless).unwrap_or_default();
@@ -279,7 +285,11 @@ impl Client {
             }
             let frame = match flushed {
                 Poll::Ready(()) => response.body.poll_frame(cx).map_err(io::Error::other)?,
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    // A client that sends before it reads is not made to wait for itself.
+                    response.body.poll_upload(cx);
+                    Poll::Pending
+                }
             };
             let Poll::Ready(frame) = frame else {
                 match self.look(cx) {
@@ -346,8 +356,11 @@ impl Client {
     /// Reads what is left of a body that nobody wants any more; tells whether its end was found.
     pub(super) async fn finish_body(&mut self) -> io::Result<bool> {
         let Some(inbound) = &mut self.inbound else {
-            return Ok(true);
+            return Ok(!self.unread);
         };
+        if self.unread {
+            return Ok(false);
+        }
         let mut read = 0;
         let end = poll_fn(|cx| {
             loop {

@@ -95,6 +95,13 @@ impl AnswerBody {
         }
     }
 
+    /// Goes on with what of the request is still to be sent, while nobody takes the answer.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Content::Streamed(streamed) = &mut self.0 {
+            streamed.poll_upload(cx);
+        }
+    }
+
     /// The next piece; `None` at its end.
     ///
     /// # Errors
@@ -109,11 +116,17 @@ impl AnswerBody {
 }
 
 impl Streamed {
+    fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection {
+            self.keep &= connection.go_on(cx, &mut self.upload, self.idle);
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, BodyError>> {
+        self.poll_upload(cx);
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(Ok(None));
         };
-        self.keep &= connection.go_on(cx, &mut self.upload, self.idle);
         let piece = ready!(connection.poll_piece(cx, &mut self.framing, self.idle));
         match &piece {
             Ok(Some(_)) if !self.framing.is_over() => {}

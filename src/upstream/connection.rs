@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -67,6 +68,9 @@ pub(super) struct Connection {
     output: Output,
     deadline: Deadline,
     head_limit: usize,
+    /// Whether the last answer had no body whatever its fields said: an app that sends one all
+    /// the same has perhaps not sent it yet.
+    suspect: bool,
 }
 
 impl Connection {
@@ -78,18 +82,25 @@ impl Connection {
             output: Output::default(),
             deadline: Deadline::default(),
             head_limit,
+            suspect: false,
         }
     }
 
     /// Whether an idle connection can still be used: nothing came on it, not even its end.
-    /// Costs no system call unless something came.
+    /// Costs no system call unless something came, or there is reason to ask.
     pub(super) fn is_open(&self) -> bool {
         let mut byte = [0];
         let silent = matches!(
             self.stream.try_read(&mut byte),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock
         );
-        self.input.is_empty() && silent
+        // The runtime learns of what came when it next asks the kernel; that may be too late.
+        let asked = || {
+            let mut byte = [std::mem::MaybeUninit::uninit()];
+            let peeked = SockRef::from(&self.stream).peek(&mut byte);
+            matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        };
+        self.input.is_empty() && silent && (!self.suspect || asked())
     }
 
     /// Whether another exchange may follow: not when the app has sent more than it announced.
@@ -159,6 +170,8 @@ impl Connection {
         let read = |bytes: &[u8]| answer::read(bytes, to_head, limit);
         match self.input.poll_head(cx, &mut self.stream, read) {
             Poll::Ready(answer) => {
+                let bodyless = |head: &AnswerHead| to_head || answer::is_bodyless(head.status);
+                self.suspect = answer.as_ref().is_ok_and(bodyless);
                 return Poll::Ready(answer.map_err(|error| match error {
                     HeadError::Ended { between: true } => ExchangeError::Closed { unsent: false },
                     HeadError::Ended { between: false } => {

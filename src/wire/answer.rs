@@ -42,6 +42,9 @@ pub fn read(
             return Ok(None);
         };
         from += length;
+        if from > limit {
+            return Err(Malformed("its informational answers are too many"));
+        }
         // Informational answers precede the final one (RFC 9110 §15.2).
         if first.status == StatusCode::SWITCHING_PROTOCOLS || first.status.as_u16() >= 200 {
             return frame(first, to_head).map(|answer| Some((answer, from)));
@@ -194,7 +197,8 @@ pub fn write(status: StatusCode, fields: &Fields, form: Form, out: &mut Vec<u8>)
     }
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     // To HEAD, and with a 304, it is the app that knows the length (RFC 9110 §8.6).
-    let length_passes = matches!(form.ending, Ending::None(_)) && status != StatusCode::NO_CONTENT;
+    let length_passes =
+        matches!(form.ending, Ending::None(_)) && !switches && status != StatusCode::NO_CONTENT;
     let (mut dated, mut sized) = (false, false);
     fields.write(out, |name| match name.len() {
         4 => {
@@ -313,6 +317,8 @@ mod tests {
         ] {
             assert!(parsed(text).is_err(), "{text}");
         }
+        let hints = "HTTP/1.1 103 Hint\r\n\r\n".repeat(100);
+        assert!(parsed(&hints).is_err());
         let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(2000));
         assert!(parsed(&endless).is_err());
     }
