@@ -91,7 +91,11 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
     let mut kept = Kept::default();
     let routes = Routes::new(settings, &mut kept);
     let claims = Endpoints::claims(&settings.endpoints, &mut kept);
-    let caller = CallerClaims::new(&mut kept);
+    // Kept only where somebody reads them: they are the larger part of a remembered token.
+    let caller = settings
+        .users
+        .as_ref()
+        .map(|_| CallerClaims::new(&mut kept));
     let (identify, refreshers) = identify(settings, kept, &options.clock, &mut registry)?;
     let users = users(settings, &options.clock, &mut registry).await?;
     let pools = upstream::Metrics::default();
@@ -107,8 +111,8 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
     let sidecar = Sidecar {
         edge: Arc::new(edge(settings)),
         routes,
-        gate: Gate::new(identify.clone(), users.clone(), caller),
-        endpoints: Endpoints::new(claims, &identify, users.clone(), caller),
+        gate: Gate::new(identify.clone(), users.clone().zip(caller)),
+        endpoints: Endpoints::new(claims, &identify, users.clone().zip(caller)),
         cors: Rules::new(settings),
         upstream: Upstream::new(settings, identify.clone()),
         telemetry,

@@ -65,9 +65,9 @@ struct KnownUsers {
 }
 
 impl Gate {
-    /// A gate that asks `identify`, and `users` where users are looked up.
-    pub fn new(identify: Arc<Identify>, users: Option<Arc<Users>>, claims: CallerClaims) -> Self {
-        let users = users.map(|users| KnownUsers { users, claims });
+    /// A gate that asks `identify`, and `users` by these claims where users are looked up.
+    pub fn new(identify: Arc<Identify>, users: Option<(Arc<Users>, CallerClaims)>) -> Self {
+        let users = users.map(|(users, claims)| KnownUsers { users, claims });
         Self { identify, users }
     }
 

@@ -46,15 +46,15 @@ impl Endpoints {
             .map(|verify| verify::Claims::new(verify, kept))
     }
 
-    /// The endpoints, asking `identify` and, where users are looked up, `users`.
+    /// The endpoints, asking `identify` and, where users are looked up, `users` by these claims.
     pub fn new(
         claims: Option<verify::Claims>,
         identify: &Arc<Identify>,
-        users: Option<Arc<Users>>,
-        caller: CallerClaims,
+        users: Option<(Arc<Users>, CallerClaims)>,
     ) -> Self {
+        let asked = |(users, caller)| UserEndpoints::new(identify.clone(), users, caller);
         Self {
-            users: users.map(|users| UserEndpoints::new(identify.clone(), users, caller)),
+            users: users.map(asked),
             verify: claims.map(|claims| Verify::new(claims, identify.clone())),
         }
     }
