@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::fields::Fields;
+use crate::wire::Malformed;
 
 /// A piece of a body.
 #[derive(Debug)]
@@ -36,6 +37,12 @@ impl std::fmt::Display for BodyError {
             Self::Broken(error) => write!(f, "the connection failed: {error}"),
             Self::Malformed(what) => f.write_str(what),
         }
+    }
+}
+
+impl From<Malformed> for BodyError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed.0)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The header fields of a message, as they came.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 /// The header fields of a message, in the order in which they came and spelt as they came.
 ///
@@ -245,8 +245,9 @@ impl std::fmt::Debug for Fields {
     }
 }
 
-impl From<&HeaderMap> for Fields {
-    fn from(map: &HeaderMap) -> Self {
+#[cfg(test)]
+impl From<&http::HeaderMap> for Fields {
+    fn from(map: &http::HeaderMap) -> Self {
         let mut fields = Self::default();
         for (name, value) in map {
             fields.append(name, value);

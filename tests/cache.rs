@@ -215,3 +215,31 @@ fn a_refusal_is_remembered_too() {
     assert_eq!(usher.metric("usher_token_cache_refused_hits_total"), 4.0);
     assert_eq!(usher.get("/", &issuer.token("alice")).status, 200);
 }
+
+/// Where no users are looked up, a remembered token is its headers and little else.
+#[test]
+fn a_remembered_token_keeps_no_claim_that_nobody_reads() {
+    const TOKEN: &str = include_str!("../benches/micro/token.txt");
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/micro/jwks.json");
+    let kept = |more: &str| {
+        let text = format!(
+            "upstream: http://127.0.0.1:9\nadmin: off\nissuers: [{{ issuer: 'https://idp.example.com/', \
+             jwks_file: '{keys}', audiences: [app], algorithms: [RS256] }}]\n{more}"
+        );
+        let parsed = usher::config::parse(&text, "test", &|_| None);
+        let config = parsed
+            .unwrap_or_else(|problems| panic!("{problems:?}"))
+            .config;
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let parts = usher::assemble(&config, usher::Options::default()).await;
+            let verified = parts.unwrap().identify.identify(TOKEN.trim()).await;
+            verified.unwrap().identity.kept.len()
+        })
+    };
+    assert_eq!(kept(""), 0);
+    assert_eq!(
+        kept("routes: [{ path: /**, require: { roles: [user] } }]\n"),
+        1
+    );
+}

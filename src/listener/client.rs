@@ -13,7 +13,7 @@ use crate::body::{BodyError, Frame, RequestBody, Source};
 use crate::head::Head;
 use crate::respond::Response;
 use crate::wire::answer::{self, Ending, Form};
-use crate::wire::framing::{self, Framing, Piece};
+use crate::wire::framing::Framing;
 use crate::wire::input::{HeadError, Input};
 use crate::wire::output::Output;
 use crate::wire::request::{self, Limits, Unreadable};
@@ -305,37 +305,11 @@ impl Client {
             // (RFC 9110 §6.5.1).
             let frame = frame.filter(|frame| asked.trailers || matches!(frame, Frame::Data(_)));
             // What could not be written is flushed by the next turn.
-            if let Poll::Ready(written) = self.poll_frame(cx, frame, ending) {
+            let chunked = ending == Ending::Chunked;
+            let (output, stream) = (&mut self.output, &mut self.stream);
+            if let Poll::Ready(written) = output.poll_frame(cx, stream, frame, chunked) {
                 written?;
             }
-        }
-    }
-
-    /// Writes a piece of a body, or its end.
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-        frame: Option<Frame>,
-        ending: Ending,
-    ) -> Poll<io::Result<()>> {
-        let (output, stream) = (&mut self.output, &mut self.stream);
-        let chunked = ending == Ending::Chunked;
-        match frame {
-            Some(Frame::Data(data)) if chunked => {
-                let size = data.len();
-                let build = |out: &mut Vec<u8>| framing::write_size(size, out);
-                output.poll_start(cx, stream, build, data, b"\r\n")
-            }
-            Some(Frame::Data(data)) => output.poll_start(cx, stream, |_| {}, data, b""),
-            Some(Frame::Trailers(fields)) if chunked => {
-                let build = |out: &mut Vec<u8>| framing::write_end(Some(&fields), out);
-                output.poll_start(cx, stream, build, Bytes::new(), b"")
-            }
-            None if chunked => {
-                let build = |out: &mut Vec<u8>| framing::write_end(None, out);
-                output.poll_start(cx, stream, build, Bytes::new(), b"")
-            }
-            Some(Frame::Trailers(_)) | None => Poll::Ready(Ok(())),
         }
     }
 
@@ -401,21 +375,15 @@ impl Inbound {
         stream: &mut Watched,
     ) -> Poll<Option<Result<Frame, BodyError>>> {
         loop {
-            let error = match self.framing.take(input.rest()) {
-                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
-                Ok(Piece::Over) => return Poll::Ready(None),
-                Ok(Piece::Trailers(lines)) => match framing::trailers(&lines) {
-                    Ok(fields) => return Poll::Ready(Some(Ok(Frame::Trailers(fields)))),
-                    Err(what) => BodyError::Malformed(what.0),
-                },
-                Ok(Piece::More) => match ready!(input.poll_fill(cx, stream)) {
-                    Ok(0) => BodyError::Broken(io::ErrorKind::UnexpectedEof.into()),
-                    Ok(_) => continue,
-                    Err(error) => BodyError::Broken(error),
-                },
-                Err(what) => BodyError::Malformed(what.0),
+            if let Poll::Ready(frame) = self.framing.poll_frame(input.rest()) {
+                return Poll::Ready(frame.map_err(BodyError::from).transpose());
+            }
+            let error = match ready!(input.poll_fill(cx, stream)) {
+                Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+                Ok(_) => continue,
+                Err(error) => error,
             };
-            return Poll::Ready(Some(Err(error)));
+            return Poll::Ready(Some(Err(BodyError::Broken(error))));
         }
     }
 }

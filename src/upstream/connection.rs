@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::body::{BodyError, Frame};
 use crate::wire::answer::{self, AnswerHead};
-use crate::wire::framing::{self, Framing, Piece};
+use crate::wire::framing::Framing;
 use crate::wire::input::{HeadError, Input};
 use crate::wire::output::Output;
 
@@ -226,23 +226,7 @@ impl Connection {
             let chunked = sending.is_chunked();
             let (output, stream) = (&mut self.output, &mut self.stream);
             // What could not be written is found by the next turn, with its error if it has one.
-            let _ = match frame {
-                Some(Frame::Data(data)) if chunked => {
-                    let size = data.len();
-                    let build = |line: &mut Vec<u8>| framing::write_size(size, line);
-                    output.poll_start(cx, stream, build, data, b"\r\n")
-                }
-                Some(Frame::Data(data)) => output.poll_start(cx, stream, |_| {}, data, b""),
-                Some(Frame::Trailers(fields)) if chunked => {
-                    let build = |end: &mut Vec<u8>| framing::write_end(Some(&fields), end);
-                    output.poll_start(cx, stream, build, Bytes::new(), b"")
-                }
-                None if chunked => {
-                    let build = |end: &mut Vec<u8>| framing::write_end(None, end);
-                    output.poll_start(cx, stream, build, Bytes::new(), b"")
-                }
-                Some(Frame::Trailers(_)) | None => Poll::Ready(Ok(())),
-            };
+            let _ = output.poll_frame(cx, stream, frame, chunked);
         }
     }
 
@@ -272,16 +256,8 @@ impl Connection {
         idle: Duration,
     ) -> Poll<Result<Option<Frame>, BodyError>> {
         loop {
-            let piece = framing.take(self.input.rest());
-            match piece.map_err(|what| BodyError::Malformed(what.0))? {
-                Piece::Data(data) => return Poll::Ready(Ok(Some(Frame::Data(data)))),
-                Piece::Trailers(lines) => {
-                    let fields = framing::trailers(&lines);
-                    let fields = fields.map_err(|what| BodyError::Malformed(what.0))?;
-                    return Poll::Ready(Ok(Some(Frame::Trailers(fields))));
-                }
-                Piece::Over => return Poll::Ready(Ok(None)),
-                Piece::More => {}
+            if let Poll::Ready(frame) = framing.poll_frame(self.input.rest()) {
+                return Poll::Ready(frame.map_err(BodyError::from));
             }
             match self.input.poll_fill(cx, &mut self.stream) {
                 Poll::Ready(Ok(0)) if *framing == Framing::Close => {

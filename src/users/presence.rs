@@ -74,17 +74,23 @@ impl Presence {
             return Recall::Fresh(known.user.clone());
         }
         let key = Key::of(caller);
-        let recall = self.recall(&key);
-        if let Recall::Fresh(_) = recall {
-            at_hand.store(self.seen.get(&key));
+        let Some(known) = self.seen.get(&key) else {
+            return Recall::Nothing;
+        };
+        if self.is_fresh(&known, self.clock.now()) {
+            at_hand.store(Some(known.clone()));
         }
-        recall
+        self.judge(&key, known)
     }
 
     pub(super) fn recall(&self, key: &Key) -> Recall {
-        let Some(known) = self.seen.get(key) else {
-            return Recall::Nothing;
-        };
+        match self.seen.get(key) {
+            Some(known) => self.judge(key, known),
+            None => Recall::Nothing,
+        }
+    }
+
+    fn judge(&self, key: &Key, known: Arc<Known>) -> Recall {
         let now = self.clock.now();
         if now.saturating_sub(known.confirmed) > self.max_stale {
             self.forget(key);

@@ -1,8 +1,11 @@
 //! Where a body ends, and what of the bytes read belongs to it.
 
+use std::task::Poll;
+
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderName, header};
 
+use crate::body::Frame;
 use crate::fields::Fields;
 
 use super::Malformed;
@@ -61,6 +64,20 @@ impl Framing {
     /// Whether nothing is left.
     pub const fn is_over(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunk::Over))
+    }
+
+    /// Takes the next piece as whoever reads a body has it: a frame, `None` at the end, `Pending`
+    /// without more input.
+    ///
+    /// # Errors
+    /// `Malformed`; nothing after it can be read.
+    pub fn poll_frame(&mut self, input: &mut BytesMut) -> Poll<Result<Option<Frame>, Malformed>> {
+        Poll::Ready(Ok(match self.take(input)? {
+            Piece::Data(data) => Some(Frame::Data(data)),
+            Piece::Trailers(lines) => Some(Frame::Trailers(trailers(&lines)?)),
+            Piece::Over => None,
+            Piece::More => return Poll::Pending,
+        }))
     }
 
     /// Takes the next piece.

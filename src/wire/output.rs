@@ -8,6 +8,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
+use crate::body::Frame;
+
+use super::framing;
+
 /// A piece of a body up to this size is copied to what stands before it: one plain write costs
 /// the kernel less than a vectored one.
 const SMALL: usize = 4 * 1024;
@@ -60,6 +64,34 @@ impl Output {
             Ok::<_, io::Error>(())
         })?;
         self.poll_flush(cx, stream)
+    }
+
+    /// Writes a piece of a body, or its end; nothing else may be waiting. Trailers go out with
+    /// chunks only.
+    pub fn poll_frame<S: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        frame: Option<Frame>,
+        chunked: bool,
+    ) -> Poll<io::Result<()>> {
+        match frame {
+            Some(Frame::Data(data)) if chunked => {
+                let size = data.len();
+                let build = |out: &mut Vec<u8>| framing::write_size(size, out);
+                self.poll_start(cx, stream, build, data, b"\r\n")
+            }
+            Some(Frame::Data(data)) => self.poll_start(cx, stream, |_| {}, data, b""),
+            _ if !chunked => Poll::Ready(Ok(())),
+            end => {
+                let trailers = match &end {
+                    Some(Frame::Trailers(fields)) => Some(fields),
+                    _ => None,
+                };
+                let build = |out: &mut Vec<u8>| framing::write_end(trailers, out);
+                self.poll_start(cx, stream, build, Bytes::new(), b"")
+            }
+        }
     }
 
     /// Writes what is waiting.
