@@ -18,8 +18,8 @@ use crate::users::engine::Habits;
 /// Ids that reached the app although their row was not there.
 type Early = Arc<Mutex<HashSet<String>>>;
 
-/// An app that asks a witness about each user it is told of. The witness may speak a moment
-/// after the row is there, so it is asked again before anybody is blamed.
+/// An app that asks a witness about each user it is told of. A witness who is restarted at that
+/// moment knows nothing, so it is asked again before anybody is blamed.
 fn strict_app(written: impl Fn(&str) -> bool + Send + Sync + 'static) -> (App, Early) {
     let early = Early::default();
     let shared = early.clone();
@@ -74,6 +74,13 @@ fn whole(answer: &[u8]) -> Option<usize> {
     (answer.len() >= length).then_some(length)
 }
 
+/// What the processes complained of, for whoever reads why a test failed.
+fn warnings(served: &[Served]) -> String {
+    let logs: String = served.iter().map(Served::log).collect();
+    let complaints = logs.lines().filter(|line| !line.contains("\"INFO\""));
+    complaints.take(50).collect::<Vec<_>>().join("\n")
+}
+
 /// Each of 200 users asks each of eight processes 50 times at once: 80,000 requests, in waves of
 /// five users.
 #[test]
@@ -88,8 +95,9 @@ fn eight_processes_create_each_user_once() {
     });
     let (app, early) = strict_app(peers.witness());
     // Two thousand connections at once are more than the app's backlog holds.
-    let patient = "timeouts: { connect: 10s }\n";
-    let served = Served::all(&exness::yaml(&app, &peers.users(""), patient), 8);
+    let patient = "timeouts: { connect: 30s }\n";
+    let users = peers.users("  wait: 30s\n");
+    let served = Served::all(&exness::yaml(&app, &users, patient), 8);
     let begun = Instant::now();
     peers.wait(async {
         let mut connections = Vec::new();
@@ -109,7 +117,7 @@ fn eight_processes_create_each_user_once() {
             }
             while let Some(done) = tasks.join_next().await {
                 let (stream, status) = done.unwrap();
-                assert_eq!(status, "200");
+                assert_eq!(status, "200", "{}", warnings(&served));
                 connections.push(stream);
             }
         }

@@ -44,8 +44,9 @@ impl Peers {
         *self.engine.lock().unwrap() = Some(self.wait(engine));
     }
 
-    /// Somebody who tells whether the engine has written the row of an id.
+    /// Somebody who tells whether the row of an id is there.
     pub fn witness(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
+        let _runtime = self.runtime.enter();
         let engine = self.engine.lock().unwrap();
         engine.as_ref().expect("an engine runs").witness()
     }

@@ -13,6 +13,9 @@ use tokio::task::JoinHandle;
 use crate::common::postgres::Postgres;
 use crate::common::redis::Redis;
 
+/// How long the engine waits for an answer of Redis on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// How the engine behaves.
 #[derive(Clone)]
 pub struct Habits {
@@ -84,10 +87,13 @@ impl Engine {
         self.created.load(Ordering::SeqCst)
     }
 
-    /// Tells whether the row of an id is written, for whoever runs on another thread.
+    /// Tells whether the row of an id is there, for whoever runs on a thread of its own. What
+    /// the engine does not remember yet is asked of the database: a busy machine may run the
+    /// app before the engine hears that its row is written.
     pub fn witness(&self) -> impl Fn(&str) -> bool + Send + Sync + use<> {
         let storage = self.storage.clone();
-        move |id| storage.written.lock().expect("not poisoned").contains(id)
+        let runtime = tokio::runtime::Handle::current();
+        move |id| storage.remembers(id) || runtime.block_on(storage.has(id))
     }
 }
 
@@ -128,7 +134,12 @@ async fn run(
         let Ok(read) = read else {
             // Redis refuses for a while, has lost the group, or has hung up.
             tokio::time::sleep(Duration::from_millis(20)).await;
-            if let Ok(again) = client.get_multiplexed_async_connection().await {
+            // What Redis has handed out must not be lost to the library's half second.
+            let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+            if let Ok(again) = client
+                .get_multiplexed_async_connection_with_config(&patient)
+                .await
+            {
                 connection = again;
                 join_group(&mut connection).await;
             }
@@ -210,11 +221,34 @@ async fn store(storage: &Storage, habits: &Habits, request: &Json) {
     while storage.write(id, email).await.is_err() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let mut written = storage.written.lock().expect("not poisoned");
-    written.insert(id.to_owned());
+    storage.remember(id);
 }
 
 impl Storage {
+    fn remembers(&self, id: &str) -> bool {
+        self.written.lock().expect("not poisoned").contains(id)
+    }
+
+    fn remember(&self, id: &str) {
+        self.written
+            .lock()
+            .expect("not poisoned")
+            .insert(id.to_owned());
+    }
+
+    /// A database that is away has no row to show; whoever asks may ask again.
+    async fn has(&self, id: &str) -> bool {
+        let Ok(client) = self.client().await else {
+            return false;
+        };
+        let sql = r#"SELECT 1 FROM "User" WHERE "userID" = $1"#;
+        let found = matches!(client.query_opt(sql, &[&id]).await, Ok(Some(_)));
+        if found {
+            self.remember(id);
+        }
+        found
+    }
+
     /// The storage writer's rule (wire contract §3.2).
     async fn write(&self, id: &str, email: &str) -> Result<(), tokio_postgres::Error> {
         let client = self.client().await?;
