@@ -4,6 +4,7 @@ mod pattern;
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
 use http::Method;
 
 use crate::config::users::FirstSight;
@@ -77,8 +78,9 @@ pub struct Require {
 #[derive(Debug)]
 pub struct Routes {
     routes: Vec<Route>,
-    /// Routes by the literal start of their patterns, in order.
-    by_prefix: HashMap<String, Vec<usize>>,
+    /// Routes by the literal start of their patterns, in order. Clients only look things up
+    /// here, so that a quick hash that somebody could make collide does no harm.
+    by_prefix: HashMap<String, Vec<usize>, FixedState>,
     /// The most segments that such a start has.
     deepest: usize,
 }
@@ -118,7 +120,7 @@ impl Routes {
     }
 
     fn index(routes: Vec<Route>) -> Self {
-        let mut by_prefix: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut by_prefix: HashMap<_, Vec<usize>, _> = HashMap::default();
         for route in &routes {
             for prefix in route.patterns.iter().map(Pattern::prefix) {
                 let places = by_prefix.entry(prefix).or_default();
@@ -279,8 +281,9 @@ impl Require {
 
 /// The starts of a path that end where a segment ends: nothing, `/a`, `/a/b`.
 fn prefixes(path: &str) -> impl Iterator<Item = &str> {
-    let ends = path.match_indices('/').map(|(place, _)| place);
-    ends.chain([path.len()]).map(|end| &path[..end])
+    let slashes = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
+    let ends = slashes.map(|(place, _)| place).chain([path.len()]);
+    ends.map(|end| &path[..end])
 }
 
 /// `*.example.com` stands for any name below, not for `example.com` itself.

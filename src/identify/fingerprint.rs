@@ -19,6 +19,11 @@ pub fn fingerprint(token: impl AsRef<[u8]>) -> Fingerprint {
         Some(last) if dots == 2 => &token[..last],
         _ => token,
     };
+    of_signed(signed)
+}
+
+/// The fingerprint of a token of three segments, from the first two of them.
+pub(super) fn of_signed(signed: &[u8]) -> Fingerprint {
     let digest = digest::digest(&digest::SHA256, signed);
     Fingerprint(digest.as_ref().first_chunk().copied().unwrap_or_default())
 }

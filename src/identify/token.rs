@@ -115,7 +115,7 @@ pub(super) fn verify(
     let identity = identity(&claims, issuer, context.identity_bytes, trace)?;
     Ok(Verified {
         identity,
-        fingerprint: fingerprint::fingerprint(token),
+        fingerprint: fingerprint::of_signed(segments.signed.as_bytes()),
         ends: times.ends,
         until: times.ends,
         starts: times.starts,
