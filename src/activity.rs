@@ -13,6 +13,9 @@ pub const BUSY: u8 = 1;
 pub const IDLE: u8 = 2;
 /// Another protocol than HTTP is spoken.
 pub const TUNNEL: u8 = 3;
+/// Nothing is asked, and what comes need not be the beginning of a request; whoever serves the
+/// connection closes it when it is time.
+pub const STILL: u8 = 4;
 
 /// What a connection is doing, and since when, in ticks of the watchman's clock.
 #[derive(Debug)]
@@ -64,7 +67,8 @@ impl Activity {
         self.enter(TUNNEL);
     }
 
-    fn enter(&self, phase: u8) {
+    /// Another phase begins.
+    pub fn enter(&self, phase: u8) {
         self.since
             .store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
         self.phase.store(phase, Ordering::Relaxed);

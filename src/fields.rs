@@ -245,7 +245,6 @@ impl std::fmt::Debug for Fields {
     }
 }
 
-#[cfg(test)]
 impl From<&http::HeaderMap> for Fields {
     fn from(map: &http::HeaderMap) -> Self {
         let mut fields = Self::default();

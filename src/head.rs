@@ -37,7 +37,7 @@ impl Head {
 ///
 /// Almost every target is a path and perhaps a query, of characters that need no second look;
 /// any other is read by `http`'s parser.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Target {
     /// Path and query.
     text: Box<str>,

@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`drain`], [`activity`], [`stream`] |
+//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`drain`], [`activity`], [`deadline`], [`stream`] |
 //! | settings | [`config`] |
 //! | abilities | [`identify`], [`users`], [`route`], [`edge`], [`telemetry`] |
 //! | decision | [`gate`] |
@@ -30,6 +30,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cors;
+pub mod deadline;
 pub mod denial;
 pub mod drain;
 pub mod edge;

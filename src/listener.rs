@@ -5,6 +5,7 @@
 
 mod client;
 mod connection;
+mod http2;
 mod watch;
 
 use std::io;

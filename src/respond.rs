@@ -4,11 +4,12 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 
 use crate::body::{BodyError, Frame};
 use crate::denial::{Challenge, Denial, Reason};
 use crate::fields::Fields;
+use crate::head::Head;
 use crate::telemetry::Record;
 use crate::upstream::{Answer, AnswerBody, Tunnel};
 
@@ -150,6 +151,50 @@ pub fn denial(denial: &Denial) -> Response {
         response.fields.insert(&header::CONNECTION, &close);
     }
     response
+}
+
+/// Whether a request is a call of gRPC, which reads its status in fields of its own.
+pub fn is_grpc(head: &Head) -> bool {
+    let kind = || head.fields.get(&header::CONTENT_TYPE);
+    // gRPC is spoken over HTTP/2 alone.
+    head.version == Version::HTTP_2
+        && kind().is_some_and(|kind| kind.starts_with(b"application/grpc"))
+}
+
+/// A denial as gRPC says it: 200, and no message before the status ("Trailers-Only" in the
+/// protocol's description).
+pub fn grpc_denial(denial: &Denial) -> Response {
+    let mut response = self::denial(denial);
+    response.status = StatusCode::OK;
+    response.body = Body::own(Bytes::new());
+    let (code, message) = grpc_status(denial.status());
+    let fields = &mut response.fields;
+    fields.insert(
+        &header::CONTENT_TYPE,
+        &HeaderValue::from_static("application/grpc"),
+    );
+    fields.append(&GRPC_STATUS, &HeaderValue::from_static(code));
+    fields.append(&GRPC_MESSAGE, &HeaderValue::from_static(message));
+    response
+}
+
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// The status code of gRPC that comes nearest, and what it is called.
+fn grpc_status(status: StatusCode) -> (&'static str, &'static str) {
+    match status {
+        StatusCode::UNAUTHORIZED => ("16", "unauthenticated"),
+        StatusCode::FORBIDDEN => ("7", "permission denied"),
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::URI_TOO_LONG
+        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => ("8", "resource exhausted"),
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => ("14", "unavailable"),
+        StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => ("4", "deadline exceeded"),
+        status if status.is_client_error() => ("3", "invalid argument"),
+        _ => ("13", "internal"),
+    }
 }
 
 /// Sets the header fields that go with a denial, whichever body the contract asks for.

@@ -52,11 +52,15 @@ impl Worker {
     pub async fn handle(&self, peer: &Peer, head: Box<Head>, body: RequestBody) -> Response {
         let mut record = Record::start(&self.sidecar.telemetry, Some(&head), || peer.to_string());
         let mut grant = Grant::default();
+        let grpc = respond::is_grpc(&head);
         let passage = self.answer(peer, head, body, &mut record, &mut grant);
         let mut response = match passage.await {
             Ok(response) => response,
             Err(denial) => {
-                let mut response = respond::denial(&denial);
+                let mut response = match grpc {
+                    true => respond::grpc_denial(&denial),
+                    false => respond::denial(&denial),
+                };
                 grant.apply(&mut response.fields);
                 record.denied(denial);
                 response
@@ -69,7 +73,10 @@ impl Worker {
     /// Answers what cannot be asked: a head that cannot be read, or one without a clear end.
     pub fn refuse(&self, peer: &Peer, head: Option<&Head>, denial: Denial) -> Response {
         let mut record = Record::start(&self.sidecar.telemetry, head, || peer.to_string());
-        let mut response = respond::denial(&denial);
+        let mut response = match head.is_some_and(respond::is_grpc) {
+            true => respond::grpc_denial(&denial),
+            false => respond::denial(&denial),
+        };
         record.denied(denial);
         response.body.record(record);
         response

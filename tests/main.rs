@@ -22,6 +22,7 @@ mod first_sight;
 mod first_sight_processes;
 mod forwarded;
 mod framing;
+mod http2;
 mod identity_headers;
 mod keys;
 mod layers;

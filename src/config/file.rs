@@ -188,6 +188,8 @@ pub(super) struct Limits {
     pub(super) identity_bytes: Option<Size>,
     /// Requests under way at once. Default: 10000.
     pub(super) requests: Option<Count>,
+    /// Requests under way at once on one HTTP/2 connection. Default: 100.
+    pub(super) streams: Option<Count>,
 }
 
 /// Bounds on time.

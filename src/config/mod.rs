@@ -221,6 +221,8 @@ pub struct Limits {
     pub identity_bytes: usize,
     /// Requests under way at once, over all connections.
     pub requests: usize,
+    /// Requests under way at once on one HTTP/2 connection.
+    pub streams: usize,
 }
 
 /// Bounds on time.

@@ -139,6 +139,13 @@ impl Client {
         self.input.poll_head(cx, &mut self.stream, read)
     }
 
+    /// Whether what came is the beginning of HTTP/2 (RFC 9113 §3.4).
+    pub(super) fn speaks_http2(&mut self) -> bool {
+        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let came: &[u8] = self.input.rest();
+        came.len() >= b"PRI *".len() && (came.starts_with(PREFACE) || PREFACE.starts_with(came))
+    }
+
     /// What follows cannot be read.
     pub(super) fn give_up(&mut self) {
         self.unread = true;

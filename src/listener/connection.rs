@@ -30,6 +30,7 @@ use crate::wire::input::HeadError;
 use crate::wire::request::{self, Limits, Unreadable};
 
 use super::client::{Asked, Client, Looked};
+use super::http2;
 use super::watch::{Watched, Watchman};
 use super::{Accepted, Place};
 
@@ -38,6 +39,7 @@ use super::{Accepted, Place};
 pub(super) struct Server {
     limits: Limits,
     watchman: Watchman,
+    http2: http2::Settings,
     metrics: ConnectionMetrics,
 }
 
@@ -50,6 +52,7 @@ impl Server {
                 fields: limits.header_count,
             },
             watchman: Watchman::new(&settings.timeouts, metrics.timed_out.clone()),
+            http2: http2::Settings::new(settings, metrics.clone()),
             metrics,
         }
     }
@@ -87,7 +90,7 @@ impl Server {
     /// Serves a connection in the calling task.
     pub(super) async fn converse(
         &self,
-        worker: &Worker,
+        worker: &Arc<Worker>,
         stream: Stream,
         address: SocketAddr,
         guard: Guard,
@@ -100,7 +103,7 @@ impl Server {
 
     async fn serve(
         &self,
-        worker: &Worker,
+        worker: &Arc<Worker>,
         stream: Stream,
         address: SocketAddr,
         guard: Guard,
@@ -110,7 +113,7 @@ impl Server {
         if let Err(error) = stream.set_nodelay() {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        let peer = Peer::new(Some(address), Scheme::Http);
+        let peer = Arc::new(Peer::new(Some(address), Scheme::Http));
         let connection = Connection {
             client: Client::new(Watched::new(stream, watch.clone(), place)),
             server: self,
@@ -128,8 +131,8 @@ impl Server {
 struct Connection<'a> {
     client: Client,
     server: &'a Server,
-    worker: &'a Worker,
-    peer: &'a Peer,
+    worker: &'a Arc<Worker>,
+    peer: &'a Arc<Peer>,
     watch: &'a Arc<Activity>,
 }
 
@@ -139,6 +142,7 @@ impl Connection<'_> {
         let look = guard.clone();
         let mut told = pin!(guard.draining());
         let mut draining = Draining::new(told.as_mut(), &look);
+        let mut first = true;
         loop {
             let head = match self.next(&mut draining).await {
                 Ok(Some(head)) => head,
@@ -147,8 +151,12 @@ impl Connection<'_> {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 Err(HeadError::Failed(error)) => return Err(error),
+                Err(HeadError::Unreadable(_)) if first && self.client.speaks_http2() => {
+                    return self.become_http2(look).await;
+                }
                 Err(HeadError::Unreadable(what)) => return self.refuse(what).await,
             };
+            first = false;
             let busy = self.watch.busy();
             let asked = Asked::of(&head);
             let Some(mut response) = self.ask(head).await else {
@@ -187,6 +195,13 @@ impl Connection<'_> {
             Poll::Pending
         })
         .await
+    }
+
+    /// The same connection in another protocol, which the client has begun to speak.
+    async fn become_http2(self, guard: Guard) -> io::Result<()> {
+        let (http2, parts) = (&self.server.http2, self.client.into_parts());
+        // Boxed, since most connections never need it.
+        Box::pin(http2.serve(parts, self.worker, self.peer, self.watch, guard)).await
     }
 
     /// Answers what is no request, and ends.

@@ -36,6 +36,10 @@ pub struct ConnectionMetrics {
     pub broken: Counter,
     /// Open connections.
     pub open: Gauge,
+    /// Connections that speak HTTP/2.
+    pub http2: Counter,
+    /// Requests under way on them.
+    pub streams: Gauge,
 }
 
 /// The handles that most requests need.
@@ -185,5 +189,15 @@ impl ConnectionMetrics {
             self.broken.clone(),
         );
         registry.register("open", "Open client connections", self.open.clone());
+        registry.register(
+            "http2",
+            "Client connections that spoke HTTP/2",
+            self.http2.clone(),
+        );
+        registry.register(
+            "http2_streams",
+            "Requests under way on HTTP/2 connections",
+            self.streams.clone(),
+        );
     }
 }

@@ -2,14 +2,13 @@
 //! one read, and wakes nobody else.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::{Instant, Sleep};
 
 use crate::body::{BodyError, Frame};
+use crate::deadline::Deadline;
 use crate::stream::Stream;
 use crate::wire::answer::{self, AnswerHead};
 use crate::wire::framing::Framing;
@@ -232,7 +231,7 @@ impl Connection {
 
     /// Forgets how long the answer's head took: the body has a time of its own.
     pub(super) fn begin_body(&mut self) {
-        self.deadline.at = None;
+        self.deadline.stop();
     }
 
     /// The next piece of an answer's body; `None` at its end. `idle` is the longest pause.
@@ -257,12 +256,10 @@ impl Connection {
                     let cut = io::ErrorKind::UnexpectedEof.into();
                     return Poll::Ready(Err(BodyError::Broken(cut)));
                 }
-                Poll::Ready(Ok(_)) => self.deadline.at = None,
+                Poll::Ready(Ok(_)) => self.deadline.stop(),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(BodyError::Broken(error))),
                 Poll::Pending => {
-                    if self.deadline.at.is_none() {
-                        self.deadline.start(idle);
-                    }
+                    self.deadline.start_if_still(idle);
                     ready!(self.deadline.poll(cx));
                     return Poll::Ready(Err(BodyError::TimedOut));
                 }
@@ -295,41 +292,5 @@ fn sort(error: io::Error) -> ExchangeError {
             ExchangeError::Closed { unsent: false }
         }
         _ => ExchangeError::Broken(error),
-    }
-}
-
-/// A deadline that is moved with each exchange while its timer stays where it is: a timer
-/// costs most when it is set and taken away, and almost no exchange needs it.
-#[derive(Debug, Default)]
-struct Deadline {
-    at: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl Deadline {
-    fn start(&mut self, time: Duration) {
-        self.at = Some(Instant::now() + time);
-    }
-
-    /// Ready when the deadline has passed.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.at else {
-            return Poll::Pending;
-        };
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        // A timer that would ring after the deadline has to be moved; one that rings before is
-        // moved when it does.
-        if timer.deadline() > at {
-            timer.as_mut().reset(at);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= at {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(at);
-        }
     }
 }

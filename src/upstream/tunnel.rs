@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderValue, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::drain::Guard;
 use crate::fields::{Fields, members};
 use crate::stream::Stream;
+use crate::wire::rewound::Rewound;
 
 /// The app's side of a tunnel, until the client has its answer.
 #[derive(Debug)]
@@ -80,20 +81,17 @@ async fn silence(moved: &[Arc<AtomicU64>; 2], idle: Duration) {
     }
 }
 
-/// One side of a tunnel: it notices when something moves, and begins with what was read of it
-/// before.
+/// One side of a tunnel, which notices when something moves.
 #[derive(Debug)]
 struct Half<S> {
-    stream: S,
-    early: BytesMut,
+    stream: Rewound<S>,
     moved: Arc<AtomicU64>,
 }
 
 impl<S> Half<S> {
     fn new(stream: S, early: BytesMut) -> Self {
         Self {
-            stream,
-            early,
+            stream: Rewound::new(stream, early),
             moved: Arc::default(),
         }
     }
@@ -105,12 +103,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Half<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.early.is_empty() {
-            let count = self.early.len().min(buf.remaining());
-            buf.put_slice(&self.early[..count]);
-            self.early.advance(count);
-            return Poll::Ready(Ok(()));
-        }
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if read.is_ready() {
             self.moved.fetch_add(1, Ordering::Relaxed);

@@ -106,7 +106,11 @@ impl Input {
             });
         }
         if self.rest.is_empty() {
-            let found = read(came).map_err(HeadError::Unreadable)?;
+            let found = read(came).map_err(|error| {
+                // It may be another protocol, for somebody else to read.
+                self.rest.extend_from_slice(came);
+                HeadError::Unreadable(error)
+            })?;
             let used = found.as_ref().map_or(0, |(_, length)| *length);
             self.rest.extend_from_slice(&came[used..]);
             self.partial = found.is_none();

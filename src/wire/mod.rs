@@ -13,6 +13,7 @@ mod head;
 pub mod input;
 pub mod output;
 pub mod request;
+pub mod rewound;
 
 /// What came cannot be read, or can be read in two ways; says what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

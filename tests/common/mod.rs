@@ -8,6 +8,7 @@ pub mod command;
 pub mod cut;
 pub mod exness;
 pub mod forge;
+pub mod http2;
 pub mod issuer;
 pub mod keyserver;
 pub mod peers;

@@ -136,6 +136,7 @@ pub(super) fn limits(file: &file::Limits, cx: &mut Context<'_>) -> Limits {
             cx,
         ),
         requests: whole("limits.requests", file.requests, 10_000, 1..=10_000_000, cx),
+        streams: whole("limits.streams", file.streams, 100, 1..=10_000, cx),
     }
 }
 

@@ -1,0 +1,306 @@
+//! One request and its answer on an HTTP/2 connection.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{Method, Request, StatusCode, header};
+
+use crate::body::{BodyError, Frame, RequestBody, Source};
+use crate::deadline::Deadline;
+use crate::denial::{self, Denial};
+use crate::edge::Peer;
+use crate::fields::Fields;
+use crate::head::Head;
+use crate::respond::Response;
+use crate::sidecar::Worker;
+use crate::wire::answer::is_bodyless;
+use crate::wire::framing::Framing;
+use crate::wire::request;
+
+use super::message;
+
+/// A stream, as the one who answers sees it.
+pub(super) struct Exchange {
+    respond: SendResponse<Bytes>,
+    inbound: Option<Inbound>,
+    /// How long the client may not take what is sent.
+    idle: Duration,
+}
+
+/// A body that the client sends.
+struct Inbound {
+    source: Source,
+    stream: RecvStream,
+    /// Whether the client waits for a 100 before it sends anything (RFC 9110 §10.1.1).
+    expects: bool,
+}
+
+/// What came of looking at what the client sends.
+enum Looked {
+    /// Nothing, for now.
+    Still,
+    /// The body's reader was given something.
+    Filled,
+    /// The client wants no answer any more.
+    Gone,
+}
+
+impl Exchange {
+    pub(super) fn new(respond: SendResponse<Bytes>, idle: Duration) -> Self {
+        Self {
+            respond,
+            inbound: None,
+            idle,
+        }
+    }
+
+    /// Answers the request; tells whether all of the answer was taken.
+    pub(super) async fn run(
+        mut self,
+        worker: &Worker,
+        peer: &Peer,
+        request: Request<RecvStream>,
+    ) -> bool {
+        let (parts, stream) = request.into_parts();
+        let to_head = parts.method == Method::HEAD;
+        let response = match message::head(parts) {
+            Ok(head) => self.ask(worker, peer, head, stream).await,
+            Err((head, denial)) => Some(worker.refuse(peer, Some(&head), denial)),
+        };
+        match response {
+            Some(response) => self.answer(response, to_head).await,
+            None => false,
+        }
+    }
+
+    /// Lets the line answer a request; `None` when the client gives up before.
+    async fn ask(
+        &mut self,
+        worker: &Worker,
+        peer: &Peer,
+        head: Box<Head>,
+        stream: RecvStream,
+    ) -> Option<Response> {
+        let body = match self.expect_body(&head, stream) {
+            Ok(body) => body,
+            Err(denial) => return Some(worker.refuse(peer, Some(&head), denial)),
+        };
+        let mut handled = pin!(worker.handle(peer, head, body));
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(response) = handled.as_mut().poll(cx) {
+                    return Poll::Ready(Some(response));
+                }
+                if self.respond.poll_reset(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                match self.look(cx) {
+                    Looked::Filled => {}
+                    Looked::Still => return Poll::Pending,
+                    Looked::Gone => return Poll::Ready(None),
+                }
+            }
+        })
+        .await
+    }
+
+    fn expect_body(&mut self, head: &Head, stream: RecvStream) -> Result<RequestBody, Denial> {
+        if stream.is_end_stream() {
+            return Ok(RequestBody::empty());
+        }
+        let length = match request::framing(head) {
+            Ok(Framing::Length(length)) if head.fields.contains(&header::CONTENT_LENGTH) => {
+                Some(length)
+            }
+            Ok(_) => None,
+            Err(malformed) => return Err(Denial::new(denial::Reason::BadFraming, malformed.0)),
+        };
+        let (body, source) = RequestBody::new(length);
+        self.inbound = Some(Inbound {
+            source,
+            stream,
+            expects: head.fields.contains(&header::EXPECT),
+        });
+        Ok(body)
+    }
+
+    /// Reads a piece of the body if its reader waits for one.
+    fn look(&mut self, cx: &mut Context<'_>) -> Looked {
+        let Some(inbound) = &mut self.inbound else {
+            return Looked::Still;
+        };
+        if !inbound.source.is_asked() {
+            return Looked::Still;
+        }
+        if std::mem::take(&mut inbound.expects) {
+            let mut go_on = http::Response::new(());
+            *go_on.status_mut() = StatusCode::CONTINUE;
+            if self.respond.send_informational(go_on).is_err() {
+                return Looked::Gone;
+            }
+        }
+        let Poll::Ready(frame) = inbound.poll_frame(cx) else {
+            return Looked::Still;
+        };
+        let over = frame.is_none();
+        inbound.source.fill(frame);
+        if over {
+            self.inbound = None;
+        }
+        Looked::Filled
+    }
+
+    /// Sends an answer; tells whether all of it was taken.
+    async fn answer(mut self, mut response: Response, to_head: bool) -> bool {
+        if let Some(inbound) = &mut self.inbound {
+            // A 100 after the answer has begun would stand in the middle of it.
+            inbound.expects = false;
+        }
+        let bodyless = to_head || is_bodyless(response.status);
+        let head = message::answer(&response, bodyless);
+        let whole = response.body.take_whole();
+        let over = bodyless || whole.as_ref().is_some_and(Bytes::is_empty);
+        let Ok(stream) = self.respond.send_response(head, over) else {
+            return false;
+        };
+        if over {
+            return true;
+        }
+        let mut outbound = Outbound {
+            stream,
+            last: whole.is_some(),
+            data: whole.unwrap_or_default(),
+            stalled: Deadline::default(),
+        };
+        poll_fn(|cx| self.poll_body(cx, &mut response, &mut outbound)).await
+    }
+
+    /// Sends the body as it comes, and feeds what is left of the request's.
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &mut Response,
+        outbound: &mut Outbound,
+    ) -> Poll<bool> {
+        loop {
+            match outbound.poll_flush(cx, self.idle) {
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Ok(true)) => return Poll::Ready(true),
+                Poll::Ready(Ok(false)) => match response.body.poll_frame(cx) {
+                    Poll::Ready(frame) => {
+                        if let Some(ended) = outbound.take(frame) {
+                            return Poll::Ready(ended);
+                        }
+                        continue;
+                    }
+                    Poll::Pending => {}
+                },
+                // A client that sends before it reads is not made to wait for itself.
+                Poll::Pending => response.body.poll_upload(cx),
+            }
+            if outbound.stream.poll_reset(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            match self.look(cx) {
+                Looked::Filled => {}
+                Looked::Still => return Poll::Pending,
+                Looked::Gone => return Poll::Ready(false),
+            }
+        }
+    }
+}
+
+impl Inbound {
+    /// The next piece; `None` at the end.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        let broken = |error: h2::Error| Some(Err(BodyError::Broken(io::Error::other(error))));
+        loop {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // More may come, since this goes on now. A stream that has ended needs no
+                    // room any more.
+                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::Data(data))));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(broken(error)),
+                None => {
+                    return Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+                        Ok(None) => None,
+                        Ok(Some(trailers)) => Some(Ok(Frame::Trailers(Fields::from(&trailers)))),
+                        Err(error) => broken(error),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// An answer's body on its way out.
+struct Outbound {
+    stream: SendStream<Bytes>,
+    data: Bytes,
+    /// Whether nothing follows the data.
+    last: bool,
+    stalled: Deadline,
+}
+
+impl Outbound {
+    /// Sends what is there, as far as the client has room; tells whether that was the end.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, idle: Duration) -> Poll<Result<bool, ()>> {
+        while !self.data.is_empty() {
+            let Poll::Ready(room) = self.poll_room(cx) else {
+                self.stalled.start_if_still(idle);
+                ready!(self.stalled.poll(cx));
+                self.stream.send_reset(Reason::CANCEL);
+                return Poll::Ready(Err(()));
+            };
+            self.stalled.stop();
+            let piece = self.data.split_to(room?.min(self.data.len()));
+            let end = self.last && self.data.is_empty();
+            self.stream.send_data(piece, end).map_err(|_| ())?;
+        }
+        Poll::Ready(Ok(self.last))
+    }
+
+    /// How many bytes the client, and our own bound, have room for; at least one.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ()>> {
+        self.stream.reserve_capacity(self.data.len());
+        loop {
+            match self.stream.capacity() {
+                0 => match ready!(self.stream.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Poll::Ready(Err(())),
+                },
+                room => return Poll::Ready(Ok(room)),
+            }
+        }
+    }
+
+    /// Takes the next piece of the body; when it was the last, tells whether the end was good.
+    fn take(&mut self, frame: Result<Option<Frame>, BodyError>) -> Option<bool> {
+        let sent = match frame {
+            Ok(Some(Frame::Data(data))) => {
+                self.data = data;
+                return None;
+            }
+            Ok(Some(Frame::Trailers(fields))) => {
+                self.stream.send_trailers(message::trailers(&fields))
+            }
+            Ok(None) => self.stream.send_data(Bytes::new(), true),
+            Err(_) => {
+                // The answer must not look whole.
+                self.stream.send_reset(Reason::INTERNAL_ERROR);
+                return Some(true);
+            }
+        };
+        Some(sent.is_ok())
+    }
+}
