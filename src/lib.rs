@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`drain`], [`activity`] |
+//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`drain`], [`activity`], [`stream`] |
 //! | settings | [`config`] |
 //! | abilities | [`identify`], [`users`], [`route`], [`edge`], [`telemetry`] |
 //! | decision | [`gate`] |
@@ -46,6 +46,7 @@ pub mod route;
 mod run;
 pub mod secret;
 pub mod sidecar;
+pub mod stream;
 pub mod telemetry;
 pub mod upstream;
 pub mod user;

@@ -186,7 +186,7 @@ pub async fn converse(
     };
     let server = Server::new(settings, metrics);
     server
-        .converse(&worker, stream, address, guard, place)
+        .converse(&worker, stream.into(), address, guard, place)
         .await;
 }
 

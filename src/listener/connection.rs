@@ -23,6 +23,7 @@ use crate::edge::Peer;
 use crate::head::{Head, Scheme};
 use crate::respond::Response;
 use crate::sidecar::Worker;
+use crate::stream::Stream;
 use crate::telemetry::ConnectionMetrics;
 use crate::wire::framing::Framing;
 use crate::wire::input::HeadError;
@@ -67,7 +68,7 @@ impl Server {
             guard,
         } = accepted;
         let stream = match TcpStream::from_std(stream) {
-            Ok(stream) => stream,
+            Ok(stream) => Stream::from(stream),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken over");
                 return;
@@ -87,7 +88,7 @@ impl Server {
     pub(super) async fn converse(
         &self,
         worker: &Worker,
-        stream: TcpStream,
+        stream: Stream,
         address: SocketAddr,
         guard: Guard,
         place: Place,
@@ -100,13 +101,13 @@ impl Server {
     async fn serve(
         &self,
         worker: &Worker,
-        stream: TcpStream,
+        stream: Stream,
         address: SocketAddr,
         guard: Guard,
         watch: &Arc<Activity>,
         place: Place,
     ) {
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = stream.set_nodelay() {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
         let peer = Peer::new(Some(address), Scheme::Http);

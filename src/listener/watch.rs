@@ -13,10 +13,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::activity::Activity;
 use crate::config::Timeouts;
+use crate::stream::Stream;
 
 use super::Place;
 
@@ -96,13 +96,13 @@ fn ticks(time: Duration) -> u32 {
 /// `limits.connections` as long as it is open, also as a tunnel.
 #[derive(Debug)]
 pub(super) struct Watched {
-    stream: TcpStream,
+    stream: Stream,
     watch: Arc<Activity>,
     _place: Place,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, watch: Arc<Activity>, place: Place) -> Self {
+    pub(super) fn new(stream: Stream, watch: Arc<Activity>, place: Place) -> Self {
         Self {
             stream,
             watch,

@@ -7,11 +7,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::{BodyError, Frame};
+use crate::stream::Stream;
 use crate::wire::answer::{self, AnswerHead};
 use crate::wire::framing::Framing;
 use crate::wire::input::{HeadError, Input};
@@ -63,7 +62,7 @@ enum Uploading {
 /// A connection to the app.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     input: Input,
     output: Output,
     deadline: Deadline,
@@ -75,7 +74,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Takes over a connection; heads of answers may have `head_limit` bytes.
-    pub(super) fn new(stream: TcpStream, head_limit: usize) -> Self {
+    pub(super) fn new(stream: Stream, head_limit: usize) -> Self {
         Self {
             stream,
             input: Input::default(),
@@ -88,19 +87,10 @@ impl Connection {
 
     /// Whether an idle connection can still be used: nothing came on it, not even its end.
     /// Costs no system call unless something came, or there is reason to ask.
-    pub(super) fn is_open(&self) -> bool {
-        let mut byte = [0];
-        let silent = matches!(
-            self.stream.try_read(&mut byte),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock
-        );
-        // The runtime learns of what came when it next asks the kernel; that may be too late.
-        let asked = || {
-            let mut byte = [std::mem::MaybeUninit::uninit()];
-            let peeked = SockRef::from(&self.stream).peek(&mut byte);
-            matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-        };
-        self.input.is_empty() && silent && (!self.suspect || asked())
+    pub(super) fn is_open(&mut self) -> bool {
+        self.input.is_empty()
+            && self.stream.is_silent()
+            && (!self.suspect || self.stream.is_silent_to_the_kernel())
     }
 
     /// Whether another exchange may follow: not when the app has sent more than it announced.
@@ -114,7 +104,7 @@ impl Connection {
     }
 
     /// The socket, and what the app sent on it after its head.
-    pub(super) fn into_parts(mut self) -> (TcpStream, BytesMut) {
+    pub(super) fn into_parts(mut self) -> (Stream, BytesMut) {
         (self.stream, std::mem::take(self.input.rest()))
     }
 

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::config;
 use crate::denial::{Denial, Reason};
+use crate::stream::Stream;
 
 use super::connection::Connection;
 
@@ -99,7 +100,7 @@ impl Pool {
     /// An idle connection that is still open, the last one used first.
     pub(super) fn take(&self) -> Option<Box<Connection>> {
         loop {
-            let idle = self.idle.lock().pop()?;
+            let mut idle = self.idle.lock().pop()?;
             self.metrics.idle.dec();
             if idle.connection.is_open() {
                 return Some(idle.connection);
@@ -128,7 +129,7 @@ impl Pool {
         let fresh = |since: &u32| u64::from(now.wrapping_sub(*since)) <= limit;
         let mut idle = self.idle.lock();
         let before = idle.len();
-        idle.retain(|idle| fresh(&idle.since) && idle.connection.is_open());
+        idle.retain_mut(|idle| fresh(&idle.since) && idle.connection.is_open());
         self.metrics.idle.dec_by(closed(before, idle.len()));
     }
 
@@ -141,12 +142,13 @@ impl Pool {
         Ok(Box::new(Connection::new(stream, self.header_bytes)))
     }
 
-    async fn open(&self) -> Result<TcpStream, Denial> {
+    async fn open(&self) -> Result<Stream, Denial> {
         let address = (self.settings.host.as_str(), self.settings.port);
         let opened = tokio::time::timeout(self.connect, TcpStream::connect(address)).await;
         let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = opened
-            .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+            .map(Stream::from)
+            .and_then(|stream| stream.set_nodelay().map(|()| stream))
             .map_err(|error| self.unreachable(&error))?;
         self.metrics.connects.inc();
         Ok(stream)

@@ -10,21 +10,21 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use http::{HeaderValue, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::drain::Guard;
 use crate::fields::{Fields, members};
+use crate::stream::Stream;
 
 /// The app's side of a tunnel, until the client has its answer.
 #[derive(Debug)]
 pub struct Tunnel {
-    app: Half<TcpStream>,
+    app: Half<Stream>,
     idle: Duration,
 }
 
 impl Tunnel {
     /// A tunnel to the app, which has sent these bytes already.
-    pub(super) fn new(stream: TcpStream, early: BytesMut, idle: Duration) -> Self {
+    pub(super) fn new(stream: Stream, early: BytesMut, idle: Duration) -> Self {
         Self {
             app: Half::new(stream, early),
             idle,

@@ -1,0 +1,122 @@
+//! A stream of bytes between us and somebody else, whatever carries it.
+//!
+//! An enum and not a trait: plain TCP pays for the others with one comparison a call.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A connection, to a client or to the app.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream)
+    }
+}
+
+/// Does the same with whatever stream it is, pinned.
+macro_rules! each {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Self::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+        }
+    };
+}
+
+impl Stream {
+    /// Sends what is written at once, where that is a question.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nodelay(true),
+        }
+    }
+
+    /// Whether nothing has come, not even the end. Costs no system call unless the runtime knows
+    /// of something; it learns of what came when it next asks the kernel.
+    pub fn is_silent(&mut self) -> bool {
+        let mut byte = [0];
+        match self {
+            Self::Tcp(stream) => is_blocked(&stream.try_read(&mut byte)),
+        }
+    }
+
+    /// The same, as the kernel knows it now.
+    pub fn is_silent_to_the_kernel(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        match self {
+            Self::Tcp(stream) => is_blocked(&SockRef::from(stream).peek(&mut byte)),
+        }
+    }
+
+    /// Writes if that needs no waiting, once; for a last word to a client that nobody serves.
+    pub fn try_write(&self, bytes: &[u8]) {
+        // Best effort: a client that does not get it sees the connection close.
+        let _ = match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+        };
+    }
+}
+
+fn is_blocked<T>(read: &io::Result<T>) -> bool {
+    matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+impl AsyncRead for Stream {
+    #[inline]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self, stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    #[inline]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, stream => stream.poll_write(cx, buf))
+    }
+
+    #[inline]
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, stream => stream.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => stream.poll_shutdown(cx))
+    }
+}
