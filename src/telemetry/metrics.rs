@@ -36,6 +36,20 @@ pub struct ConnectionMetrics {
     pub broken: Counter,
     /// Open connections.
     pub open: Gauge,
+    /// The same by listener.
+    listeners: Family<ListenerLabels, Gauge>,
+    /// Connections closed since no usable PROXY header came.
+    proxy_failures: Family<CauseLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabels {
+    listener: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    cause: &'static str,
 }
 
 /// The handles that most requests need.
@@ -162,8 +176,27 @@ impl RouteMetrics {
 }
 
 impl ConnectionMetrics {
+    /// The open connections of one listener.
+    pub fn listener(&self, name: String) -> Gauge {
+        let labels = ListenerLabels { listener: name };
+        self.listeners.get_or_create_owned(&labels)
+    }
+
+    /// Counts a connection that was closed since no usable PROXY header came.
+    pub fn no_proxy_header(&self, cause: &'static str) {
+        self.proxy_failures
+            .get_or_create_owned(&CauseLabels { cause })
+            .inc();
+    }
+
     fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("connections");
+        // What never happened counts 0: a counter that appears only with the first failure hides it
+        // from whoever computes rates.
+        for cause in ["peer", "malformed", "unsupported", "ended"] {
+            self.proxy_failures
+                .get_or_create_owned(&CauseLabels { cause });
+        }
         registry.register(
             "accepted",
             "Client connections accepted",
@@ -171,7 +204,7 @@ impl ConnectionMetrics {
         );
         registry.register(
             "refused",
-            "Client connections closed at once since limits.connections was reached",
+            "Client connections closed at once since limits.connections or limits.connections_per_client was reached",
             self.refused.clone(),
         );
         registry.register(
@@ -185,5 +218,15 @@ impl ConnectionMetrics {
             self.broken.clone(),
         );
         registry.register("open", "Open client connections", self.open.clone());
+        registry.register(
+            "listener_open",
+            "Open client connections by listener",
+            self.listeners.clone(),
+        );
+        registry.register(
+            "proxy_header_failures",
+            "Client connections closed since no usable PROXY header came, by cause",
+            self.proxy_failures.clone(),
+        );
     }
 }
