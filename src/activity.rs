@@ -5,17 +5,19 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::task::AbortHandle;
 
-/// The head of a request is being read; also from accepting to the first head's end.
+/// The head of a request is being read.
 pub const HEAD: u8 = 0;
 /// A request is under way.
 pub const BUSY: u8 = 1;
 /// Nothing is asked.
 pub const IDLE: u8 = 2;
+/// Nothing of a request has come yet on a new connection, or what stands before it is being read.
+pub const NEW: u8 = 3;
 /// Another protocol than HTTP is spoken.
-pub const TUNNEL: u8 = 3;
+pub const TUNNEL: u8 = 4;
 /// Nothing is asked, and what comes need not be the beginning of a request; whoever serves the
 /// connection closes it when it is time.
-pub const STILL: u8 = 4;
+pub const STILL: u8 = 5;
 
 /// What a connection is doing, and since when, in ticks of the watchman's clock.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ impl Activity {
     /// A connection that was just accepted.
     pub fn new(clock: Arc<AtomicU32>) -> Self {
         Self {
-            phase: AtomicU8::new(HEAD),
+            phase: AtomicU8::new(NEW),
             since: AtomicU32::new(clock.load(Ordering::Relaxed)),
             clock,
             abort: OnceLock::new(),
@@ -74,11 +76,11 @@ impl Activity {
         self.phase.store(phase, Ordering::Relaxed);
     }
 
-    /// Bytes arrived: while idle, a head begins; while busy, the body moves. A head that has
+    /// Bytes arrived: while idle or new, a head begins; while busy, the body moves. A head that has
     /// begun is not extended, so that a byte now and then does not keep it open.
     pub fn read(&self) {
         match self.phase.load(Ordering::Relaxed) {
-            IDLE => self.enter(HEAD),
+            IDLE | NEW => self.enter(HEAD),
             BUSY => self.touch(),
             _ => {}
         }

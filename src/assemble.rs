@@ -54,11 +54,20 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind(Listen::Tcp(address), error) => write!(
-                f,
-                "cannot listen on {address}: {error}. Is another process there (ss -ltnp)? \
-                 Set `listen` or `admin` to another address."
-            ),
+            Self::Bind(listen, error) => {
+                let remedy = match listen {
+                    Listen::Tcp(_) => {
+                        "Is another process there (ss -ltnp)? Set `listen` or `admin` to another address."
+                    }
+                    Listen::Unix(_) => {
+                        "Is another process there (ss -lxp)? Is its folder there, and may usher write in it?"
+                    }
+                    Listen::Systemd(_) => {
+                        "Name a socket of the .socket unit (FileDescriptorName=), and start usher by systemd."
+                    }
+                };
+                write!(f, "cannot listen on {listen}: {error}. {remedy}")
+            }
             Self::Keys(error) => write!(f, "{error}"),
             Self::Users(error) => write!(f, "users: {error}"),
             Self::Threads(error) => write!(f, "cannot start worker threads: {error}"),

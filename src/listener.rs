@@ -1,11 +1,15 @@
-//! Where callers connect: one accept loop, which hands each connection to a worker.
+//! Where callers connect: an accept loop for each door, which hands connections to the workers.
 //!
 //! A worker is a thread with a runtime and a pool of its own, so that a request never leaves
 //! its core: no lock, no work stealing, no waking of another thread.
 
 mod client;
 mod connection;
+mod crowd;
+mod door;
 mod http2;
+mod proxy;
+mod socket;
 mod watch;
 
 use std::io;
@@ -14,46 +18,38 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::config::{Config, Listen};
+use crate::config::Config;
 use crate::drain::Guard;
 use crate::sidecar::Worker;
+use crate::stream::{Detached, Stream};
 use crate::telemetry::ConnectionMetrics;
 use crate::upstream::SWEEP;
 
 use connection::Server;
+use crowd::{Crowd, Full, Seat};
+use door::Hall;
 
-/// Connections that the kernel holds for us while we are busy.
-const BACKLOG: i32 = 4096;
+pub use door::{Door, Doors};
 
 /// How long accepting rests when the process is out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds an address.
+/// Binds an address for something else than callers.
 ///
 /// # Errors
 /// When the address is taken or not ours.
-pub fn bind(listen: &Listen) -> io::Result<TcpListener> {
-    let Listen::Tcp(address) = listen;
-    let socket = Socket::new(
-        Domain::for_address(*address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&(*address).into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    socket::tcp(address)
 }
 
 /// A connection on its way to a worker.
 struct Accepted {
-    stream: std::net::TcpStream,
-    address: SocketAddr,
+    stream: Detached,
+    address: Option<SocketAddr>,
+    hall: Arc<Hall>,
     place: Place,
     guard: Guard,
 }
@@ -63,13 +59,17 @@ struct Accepted {
 pub(crate) struct Place {
     open: Arc<AtomicUsize>,
     mine: Arc<AtomicUsize>,
+    hall: Arc<Hall>,
     metrics: ConnectionMetrics,
+    /// One of `limits.connections_per_client`.
+    seat: Option<Seat>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
         self.mine.fetch_sub(1, Ordering::Relaxed);
+        self.hall.open.dec();
         self.metrics.open.dec();
     }
 }
@@ -80,6 +80,7 @@ pub struct Workers {
     lanes: Vec<Lane>,
     open: Arc<AtomicUsize>,
     limit: usize,
+    crowd: Option<Arc<Crowd>>,
     metrics: ConnectionMetrics,
 }
 
@@ -99,17 +100,20 @@ impl Workers {
             Some(worker) => worker.sidecar.telemetry.metrics().connections.clone(),
             None => ConnectionMetrics::default(),
         };
+        let crowd = Crowd::new(settings);
         let lanes = workers
             .into_iter()
             .enumerate()
             .map(|(index, worker)| {
-                start_lane(index, worker, Server::new(settings, metrics.clone()))
+                let server = Server::new(settings, crowd.clone(), metrics.clone());
+                start_lane(index, worker, server)
             })
             .collect::<io::Result<_>>()?;
         Ok(Self {
             lanes,
             open: Arc::default(),
             limit: settings.limits.connections,
+            crowd,
             metrics,
         })
     }
@@ -118,27 +122,34 @@ impl Workers {
     ///
     /// # Errors
     /// When the listening socket itself is dead.
-    pub async fn accept(&self, listener: &TcpListener, guard: &Guard) -> io::Result<()> {
+    pub async fn accept(&self, door: &Door, guard: &Guard) -> io::Result<()> {
         loop {
-            match listener.accept().await {
-                Ok((stream, address)) => self.hand_over(stream, address, guard),
+            match door.socket.accept().await {
+                Ok((stream, address)) => self.hand_over(&door.hall, stream, address, guard),
                 Err(error) => rest_after(error).await?,
             }
         }
     }
 
-    fn hand_over(&self, stream: tokio::net::TcpStream, address: SocketAddr, guard: &Guard) {
-        let Some((lane, place)) = self.place() else {
-            refuse(stream);
+    fn hand_over(
+        &self,
+        hall: &Arc<Hall>,
+        stream: Stream,
+        address: Option<SocketAddr>,
+        guard: &Guard,
+    ) {
+        let Some((lane, place)) = self.place(hall, address) else {
             self.metrics.refused.inc();
+            refuse(hall, &stream);
             return;
         };
         self.metrics.accepted.inc();
-        match stream.into_std() {
+        match stream.detach() {
             Ok(stream) => {
                 let accepted = Accepted {
                     stream,
                     address,
+                    hall: hall.clone(),
                     place,
                     guard: guard.clone(),
                 };
@@ -150,8 +161,14 @@ impl Workers {
         }
     }
 
-    /// A place on the worker with the fewest connections, unless all places are taken.
-    fn place(&self) -> Option<(&Lane, Place)> {
+    /// A place on the worker with the fewest connections, unless all places are taken, or all
+    /// that the client may have.
+    fn place(&self, hall: &Arc<Hall>, address: Option<SocketAddr>) -> Option<(&Lane, Place)> {
+        let seat = match hall.tells_clients_apart() {
+            true => seat(self.crowd.as_ref(), address).ok()?,
+            // A proxy has yet to say who the client is.
+            false => None,
+        };
         let lane = self
             .lanes
             .iter()
@@ -162,13 +179,22 @@ impl Workers {
         }
         lane.open.fetch_add(1, Ordering::Relaxed);
         self.metrics.open.inc();
+        hall.open.inc();
         let place = Place {
             open: self.open.clone(),
             mine: lane.open.clone(),
+            hall: hall.clone(),
             metrics: self.metrics.clone(),
+            seat,
         };
         Some((lane, place))
     }
+}
+
+/// A place among those of the client, where they are counted.
+fn seat(crowd: Option<&Arc<Crowd>>, address: Option<SocketAddr>) -> Result<Option<Seat>, Full> {
+    let client = address.map(|address| address.ip());
+    crowd.map_or(Ok(None), |crowd| crowd.enter(client))
 }
 
 /// Serves one connection until it ends, as a worker does with each; for benchmarks.
@@ -180,24 +206,33 @@ pub async fn converse(
     guard: Guard,
 ) {
     let metrics = worker.sidecar.telemetry.metrics().connections.clone();
+    let hall = Arc::new(Hall::plain(metrics.clone()));
     let place = Place {
         open: Arc::new(AtomicUsize::new(1)),
         mine: Arc::new(AtomicUsize::new(1)),
+        hall: hall.clone(),
         metrics: metrics.clone(),
+        seat: None,
     };
-    let server = Server::new(settings, metrics);
-    server
-        .converse(&worker, stream.into(), address, guard, place)
-        .await;
+    let server = Server::new(settings, None, metrics);
+    let arriving = connection::Arriving {
+        stream: stream.into(),
+        address: Some(address),
+        hall,
+        place,
+    };
+    server.converse(&worker, arriving, guard).await;
 }
 
-/// Tells a client that there is no place, without waiting for it to listen.
-fn refuse(stream: tokio::net::TcpStream) {
+/// Tells a client that there is no place, without waiting for it to listen. Where HTTP is not
+/// the first thing that is spoken it would not understand.
+fn refuse(hall: &Hall, stream: &Stream) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
         content-type: application/json; charset=utf-8\r\ncontent-length: 35\r\nconnection: close\r\n\r\n\
         {\"error\":\"temporarily_unavailable\"}";
-    // Best effort: a client that does not read it sees the connection close.
-    let _ = stream.try_write(FULL);
+    if hall.is_empty() {
+        stream.try_write(FULL);
+    }
 }
 
 fn start_lane(index: usize, worker: Worker, server: Server) -> io::Result<Lane> {

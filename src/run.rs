@@ -4,14 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Readiness};
 use crate::assemble::{Assembled, Options, StartError, assemble};
-use crate::config::{Config, Listen, Shutdown};
+use crate::config::{Config, Listen, Listener, Shutdown};
 use crate::drain::Drain;
-use crate::listener::{self, Workers};
+use crate::listener::{self, Door, Doors, Workers};
 use crate::sidecar::Worker;
 use crate::upstream::Pool;
 
@@ -20,7 +19,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 
 /// An usher whose sockets are bound, so that every address is known.
 pub struct Bound {
-    listeners: Vec<TcpListener>,
+    doors: Vec<Door>,
     admin: Option<Admin>,
     parts: Assembled,
     settings: Config,
@@ -41,37 +40,47 @@ pub enum Ended {
 /// [`StartError`]: an address is taken, a key file is unusable.
 pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartError> {
     let parts = assemble(&settings, options).await?;
-    let listeners = settings
-        .listeners
-        .iter()
-        .map(listen)
-        .collect::<Result<_, _>>()?;
-    let admin = match &settings.admin {
+    let doors = doors(&settings, &parts)?;
+    let admin = match settings.admin {
         Some(address) => {
             let (readiness, telemetry) = (parts.readiness.clone(), parts.sidecar.telemetry.clone());
-            Some(Admin::new(listen(address)?, readiness, telemetry))
+            let listener = listener::bind(address)
+                .map_err(|error| StartError::Bind(Listen::Tcp(address), error))?;
+            Some(Admin::new(listener, readiness, telemetry))
         }
         None => None,
     };
     Ok(Bound {
-        listeners,
+        doors,
         admin,
         parts,
         settings,
     })
 }
 
-fn listen(address: &Listen) -> Result<TcpListener, StartError> {
-    listener::bind(address).map_err(|error| StartError::Bind(address.clone(), error))
+fn doors(settings: &Config, parts: &Assembled) -> Result<Vec<Door>, StartError> {
+    let mut doors = Doors::new(parts.sidecar.telemetry.metrics().connections.clone());
+    let open = |listener: &Listener| {
+        let opened = doors.open(listener);
+        opened.map_err(|error| StartError::Bind(listener.listen.clone(), error))
+    };
+    settings.listeners.iter().map(open).collect()
 }
 
 impl Bound {
-    /// The real addresses, in the order of the configuration.
+    /// The real TCP addresses, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect()
+        self.doors.iter().filter_map(Door::address).collect()
+    }
+
+    /// Where callers connect, in the words of the configuration but with real addresses.
+    pub fn places(&self) -> Vec<String> {
+        let doors = self.doors.iter().zip(&self.settings.listeners);
+        let place = |(door, listener): (&Door, &Listener)| match door.address() {
+            Some(address) => address.to_string(),
+            None => listener.listen.to_string(),
+        };
+        doors.map(place).collect()
     }
 
     /// The admin listener's real address.
@@ -108,15 +117,11 @@ impl Bound {
             background.spawn(admin.run());
         }
         let mut accepting = JoinSet::new();
-        for (listener, listen) in self
-            .listeners
-            .into_iter()
-            .zip(self.settings.listeners.clone())
-        {
+        for (door, listener) in self.doors.into_iter().zip(self.settings.listeners.clone()) {
             let (workers, guard) = (workers.clone(), drain.guard());
             accepting.spawn(async move {
-                let ended = workers.accept(&listener, &guard).await;
-                ended.map_err(|error| StartError::Bind(listen, error))
+                let ended = workers.accept(&door, &guard).await;
+                ended.map_err(|error| StartError::Bind(listener.listen, error))
             });
         }
         tokio::select! {

@@ -9,13 +9,37 @@ use std::task::{Context, Poll};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// A connection, to a client or to the app.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP.
     Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+/// A connection on its way to the runtime of another thread.
+#[derive(Debug)]
+pub enum Detached {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// A Unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Detached {
+    /// Hands the connection to the runtime of the calling thread.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch it.
+    pub fn attach(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        }
+    }
 }
 
 impl From<TcpStream> for Stream {
@@ -24,11 +48,21 @@ impl From<TcpStream> for Stream {
     }
 }
 
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self::Unix(stream)
+    }
+}
+
 /// Does the same with whatever stream it is, pinned.
 macro_rules! each {
     ($self:expr, $stream:ident => $call:expr) => {
         match $self.get_mut() {
             Self::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+            Self::Unix(stream) => {
                 let $stream = Pin::new(stream);
                 $call
             }
@@ -44,6 +78,18 @@ impl Stream {
     pub fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Takes the connection away from the runtime of the calling thread.
+    ///
+    /// # Errors
+    /// When the runtime does not let go of it.
+    pub fn detach(self) -> io::Result<Detached> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(Detached::Tcp),
+            Self::Unix(stream) => stream.into_std().map(Detached::Unix),
         }
     }
 
@@ -53,6 +99,7 @@ impl Stream {
         let mut byte = [0];
         match self {
             Self::Tcp(stream) => is_blocked(&stream.try_read(&mut byte)),
+            Self::Unix(stream) => is_blocked(&stream.try_read(&mut byte)),
         }
     }
 
@@ -61,6 +108,7 @@ impl Stream {
         let mut byte = [MaybeUninit::uninit()];
         match self {
             Self::Tcp(stream) => is_blocked(&SockRef::from(stream).peek(&mut byte)),
+            Self::Unix(stream) => is_blocked(&SockRef::from(stream).peek(&mut byte)),
         }
     }
 
@@ -69,6 +117,7 @@ impl Stream {
         // Best effort: a client that does not get it sees the connection close.
         let _ = match self {
             Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
         };
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::clock::Clock;
 use crate::config::users::DirectorySettings;
-use crate::config::{self, Config, Listen, Loaded, Problem};
+use crate::config::{self, Config, Loaded, Problem};
 use crate::users::Users;
 use crate::users::metrics::Metrics;
 
@@ -113,16 +113,12 @@ fn list(problems: &[Problem], err: &mut impl Write) -> io::Result<()> {
 }
 
 fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
-    for listen in &config.listeners {
-        writeln!(out, "  listen    {}", address(listen))?;
+    for listener in &config.listeners {
+        writeln!(out, "  listen    {}", listener.listen)?;
     }
-    let admin = config.admin.as_ref().map_or("off".into(), address);
+    let admin = config.admin.map_or("off".into(), |it| it.to_string());
     writeln!(out, "  admin     {admin}")?;
-    writeln!(
-        out,
-        "  upstream  {}:{}",
-        config.upstream.host, config.upstream.port
-    )?;
+    writeln!(out, "  upstream  {}", config.upstream.address)?;
     let issuers: Vec<&str> = config
         .issuers
         .iter()
@@ -131,11 +127,6 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "  issuers   {}", issuers.join(", "))?;
     let routes = counted(config.routes.len(), "route");
     writeln!(out, "  routes    {routes}; what matches none needs a token")
-}
-
-fn address(listen: &Listen) -> String {
-    let Listen::Tcp(address) = listen;
-    address.to_string()
 }
 
 fn counted(count: usize, noun: &str) -> String {

@@ -29,7 +29,7 @@ pub(super) fn run(file: &Path) -> ExitCode {
         tracing::warn!("{warning}");
     }
     serve(loaded.config, |bound| {
-        for address in bound.addresses() {
+        for address in bound.places() {
             tracing::info!(%address, "listening");
         }
         if let Some(address) = bound.admin_address() {

@@ -5,7 +5,9 @@
 
 mod issuer;
 mod list;
+mod listener;
 mod route;
+mod upstream;
 mod users;
 mod value;
 
@@ -14,7 +16,9 @@ use serde::Deserialize;
 
 pub(super) use self::issuer::{Fetch, Issuer, Leeway};
 pub(super) use self::list::{List, Named, OneOrMany, TextOr};
+pub(super) use self::listener::{Listener, ProxyProtocol};
 pub(super) use self::route::{Paths, Require, Route};
+pub(super) use self::upstream::Upstream;
 pub(super) use self::users::{Directory, MatchBy, Presence, Streams, Users, UsersPreset};
 pub(super) use self::value::{Count, Flag, Hidden, Scalar, Size, Time};
 use super::LogFormat;
@@ -23,8 +27,9 @@ use super::LogFormat;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
-    /// Where callers connect: an address with its port, or several. Default: `0.0.0.0:8080`.
-    pub(super) listen: Option<OneOrMany<String>>,
+    /// Where callers connect: an address with its port, `unix:/path`, `systemd:NAME`, an object
+    /// that says more, or several of these. Default: `0.0.0.0:8080`.
+    pub(super) listen: Option<OneOrMany<TextOr<Listener>>>,
     /// Where `/livez`, `/readyz` and `/metrics` answer, or `off`. Default: `127.0.0.1:9901`.
     pub(super) admin: Option<String>,
     /// The protected app, such as `http://127.0.0.1:3000`.
@@ -62,18 +67,6 @@ pub(super) struct File {
     pub(super) log: Option<Log>,
     /// Threads that serve requests, 1 to 256. Default: the processors usher may use.
     pub(super) workers: Option<Count>,
-}
-
-/// The protected app.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Upstream {
-    /// Such as `http://127.0.0.1:3000`.
-    pub(super) url: Option<String>,
-    /// Idle connections kept per worker. Default: 256.
-    pub(super) max_idle: Option<Count>,
-    /// How long an idle connection is kept; less than the app's own keep-alive. Default: 60s.
-    pub(super) idle: Option<Time>,
 }
 
 /// The headers of another proxy.
@@ -176,6 +169,8 @@ pub(super) struct Cors {
 pub(super) struct Limits {
     /// Open client connections. Default: 10000.
     pub(super) connections: Option<Count>,
+    /// Open connections of one client address, or of one IPv6 /64. Default: no limit of its own.
+    pub(super) connections_per_client: Option<Count>,
     /// Size of a request's head. Default: 32KiB.
     pub(super) header_bytes: Option<Size>,
     /// Header fields of a request. Default: 100.
@@ -196,6 +191,9 @@ pub(super) struct Limits {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Timeouts {
+    /// From accepting a connection to its first byte, or to the end of a PROXY header.
+    /// Default: `header_read`.
+    pub(super) first_byte: Option<Time>,
     /// From the first byte of a request's head to its last. Default: 10s.
     pub(super) header_read: Option<Time>,
     /// For a connection to the app. Default: 3s, which survives one lost packet.

@@ -7,6 +7,7 @@
 
 mod file;
 mod issuer;
+mod listener;
 mod load;
 mod near;
 mod problem;
@@ -17,6 +18,7 @@ mod resolve;
 mod route;
 mod schema;
 mod source;
+mod upstream;
 pub mod users;
 
 use std::net::SocketAddr;
@@ -26,18 +28,20 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 pub use self::issuer::{Algorithm, Audiences, ClaimName, Fetch, Issuer, KeySource, RequiredClaim};
+pub use self::listener::{Listen, Listener, UnixSocket};
 pub use self::load::{Loaded, load, parse};
 pub use self::problem::{Problem, Severity};
 pub use self::route::{Access, Require, Route, RouteCors};
 pub use self::schema::schema;
+pub use self::upstream::{Address, Upstream};
 
 /// Everything usher needs to know to run.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where callers connect; at least one.
-    pub listeners: Vec<Listen>,
+    pub listeners: Vec<Listener>,
     /// Where `/livez`, `/readyz` and `/metrics` answer; `None` switches it off.
-    pub admin: Option<Listen>,
+    pub admin: Option<SocketAddr>,
     /// The protected app.
     pub upstream: Upstream,
     /// Who may sign tokens; their `issuer` values differ, at most one has none.
@@ -70,26 +74,6 @@ pub struct Config {
     pub log: Log,
     /// Threads that serve requests; at least 1.
     pub workers: usize,
-}
-
-/// An address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// A TCP address; port 0 takes a free one.
-    Tcp(SocketAddr),
-}
-
-/// Where the protected app is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Host name or IP address; a literal IPv6 address stands without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Idle connections kept per worker.
-    pub max_idle: usize,
-    /// How long an idle connection is kept.
-    pub idle: Duration,
 }
 
 /// One header that the app sees.
@@ -211,6 +195,8 @@ pub enum TrustedProxy {
 pub struct Limits {
     /// Open client connections.
     pub connections: usize,
+    /// Open connections of one client address; `None`: no limit of its own.
+    pub connections_per_client: Option<usize>,
     /// Bytes of a request's head.
     pub header_bytes: usize,
     /// Header fields of a request.
@@ -228,6 +214,8 @@ pub struct Limits {
 /// Bounds on time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// From accepting a connection to the first byte, or to the end of a PROXY header.
+    pub first_byte: Duration,
     /// From the first byte of a request's head to its last.
     pub header_read: Duration,
     /// For a connection to the app.

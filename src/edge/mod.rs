@@ -215,7 +215,7 @@ struct Survey {
 }
 
 /// Whether an address, or a Unix socket where there is none, belongs to a trusted proxy.
-fn is_trusted(trusted: &[TrustedProxy], address: Option<IpAddr>) -> bool {
+pub fn is_trusted(trusted: &[TrustedProxy], address: Option<IpAddr>) -> bool {
     let address = address.map(|ip| ip.to_canonical());
     trusted.iter().any(|proxy| match (proxy, address) {
         (TrustedProxy::Net(net), Some(ip)) => net.contains(&ip),

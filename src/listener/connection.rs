@@ -12,8 +12,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
-
 use crate::activity::Activity;
 use crate::body::RequestBody;
 use crate::config::Config;
@@ -30,9 +28,11 @@ use crate::wire::input::HeadError;
 use crate::wire::request::{self, Limits, Unreadable};
 
 use super::client::{Asked, Client, Looked};
+use super::crowd::Crowd;
+use super::door::Hall;
 use super::http2;
 use super::watch::{Watched, Watchman};
-use super::{Accepted, Place};
+use super::{Accepted, Place, seat};
 
 /// How one worker serves its connections.
 #[derive(Debug)]
@@ -40,11 +40,24 @@ pub(super) struct Server {
     limits: Limits,
     watchman: Watchman,
     http2: http2::Settings,
+    crowd: Option<Arc<Crowd>>,
     metrics: ConnectionMetrics,
 }
 
+/// A connection of which nothing was read yet.
+pub(super) struct Arriving {
+    pub(super) stream: Stream,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) hall: Arc<Hall>,
+    pub(super) place: Place,
+}
+
 impl Server {
-    pub(super) fn new(settings: &Config, metrics: ConnectionMetrics) -> Self {
+    pub(super) fn new(
+        settings: &Config,
+        crowd: Option<Arc<Crowd>>,
+        metrics: ConnectionMetrics,
+    ) -> Self {
         let limits = &settings.limits;
         Self {
             limits: Limits {
@@ -53,6 +66,7 @@ impl Server {
             },
             watchman: Watchman::new(&settings.timeouts, metrics.timed_out.clone()),
             http2: http2::Settings::new(settings, metrics.clone()),
+            crowd,
             metrics,
         }
     }
@@ -67,53 +81,62 @@ impl Server {
         let Accepted {
             stream,
             address,
+            hall,
             place,
             guard,
         } = accepted;
-        let stream = match TcpStream::from_std(stream) {
-            Ok(stream) => Stream::from(stream),
+        let stream = match stream.attach() {
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken over");
                 return;
             }
         };
+        let arriving = Arriving {
+            stream,
+            address,
+            hall,
+            place,
+        };
         let watch = self.watchman.watch();
         let (server, worker, watched) = (self.clone(), worker.clone(), watch.clone());
         let served = tokio::spawn(async move {
-            server
-                .serve(&worker, stream, address, guard, &watched, place)
-                .await;
+            server.serve(&worker, arriving, guard, &watched).await;
         });
         watch.abort_with(served.abort_handle());
     }
 
     /// Serves a connection in the calling task.
-    pub(super) async fn converse(
-        &self,
-        worker: &Arc<Worker>,
-        stream: Stream,
-        address: SocketAddr,
-        guard: Guard,
-        place: Place,
-    ) {
+    pub(super) async fn converse(&self, worker: &Arc<Worker>, arriving: Arriving, guard: Guard) {
         let watch = self.watchman.watch();
-        self.serve(worker, stream, address, guard, &watch, place)
-            .await;
+        self.serve(worker, arriving, guard, &watch).await;
     }
 
     async fn serve(
         &self,
         worker: &Arc<Worker>,
-        stream: Stream,
-        address: SocketAddr,
+        arriving: Arriving,
         guard: Guard,
         watch: &Arc<Activity>,
-        place: Place,
     ) {
+        let Arriving {
+            stream,
+            address,
+            hall,
+            mut place,
+        } = arriving;
         if let Err(error) = stream.set_nodelay() {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        let peer = Arc::new(Peer::new(Some(address), Scheme::Http));
+        let entered = match hall.is_empty() {
+            true => Some((stream, Peer::new(address, Scheme::Http))),
+            // Boxed: what most connections do not need must not make all their futures larger.
+            false => Box::pin(self.enter(&hall, stream, address, &mut place)).await,
+        };
+        let Some((stream, peer)) = entered else {
+            return;
+        };
+        let peer = Arc::new(peer);
         let connection = Connection {
             client: Client::new(Watched::new(stream, watch.clone(), place)),
             server: self,
@@ -124,6 +147,25 @@ impl Server {
         if let Err(error) = connection.run(guard).await {
             tracing::debug!(%error, client = %peer, "connection ended");
         }
+    }
+
+    /// Goes through what stands before HTTP, and finds the client's place among its own.
+    async fn enter(
+        &self,
+        hall: &Hall,
+        stream: Stream,
+        address: Option<SocketAddr>,
+        place: &mut Place,
+    ) -> Option<(Stream, Peer)> {
+        let (stream, peer) = hall.enter(stream, address).await?;
+        if !hall.tells_clients_apart() {
+            let Ok(seat) = seat(self.crowd.as_ref(), peer.address) else {
+                self.metrics.refused.inc();
+                return None;
+            };
+            place.seat = seat;
+        }
+        Some((stream, peer))
     }
 }
 

@@ -28,8 +28,8 @@ const TICK: Duration = Duration::from_millis(200);
 pub(super) struct Watchman {
     clock: Arc<AtomicU32>,
     watches: Mutex<Vec<Weak<Activity>>>,
-    /// Ticks allowed in each phase: `HEAD`, `BUSY`, `IDLE`. A tunnel is not limited here.
-    limits: [u32; 3],
+    /// Ticks allowed in each phase: `HEAD`, `BUSY`, `IDLE`, `NEW`. A tunnel is not limited here.
+    limits: [u32; 4],
     timed_out: Counter,
 }
 
@@ -46,6 +46,7 @@ impl Watchman {
                 ticks(timeouts.header_read),
                 ticks(busy),
                 ticks(timeouts.keep_alive),
+                ticks(timeouts.first_byte),
             ],
             timed_out,
         }

@@ -40,6 +40,20 @@ pub struct ConnectionMetrics {
     pub http2: Counter,
     /// Requests under way on them.
     pub streams: Gauge,
+    /// The same by listener.
+    listeners: Family<ListenerLabels, Gauge>,
+    /// Connections closed since no usable PROXY header came.
+    proxy_failures: Family<CauseLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabels {
+    listener: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    cause: &'static str,
 }
 
 /// The handles that most requests need.
@@ -166,8 +180,27 @@ impl RouteMetrics {
 }
 
 impl ConnectionMetrics {
+    /// The open connections of one listener.
+    pub fn listener(&self, name: String) -> Gauge {
+        let labels = ListenerLabels { listener: name };
+        self.listeners.get_or_create_owned(&labels)
+    }
+
+    /// Counts a connection that was closed since no usable PROXY header came.
+    pub fn no_proxy_header(&self, cause: &'static str) {
+        self.proxy_failures
+            .get_or_create_owned(&CauseLabels { cause })
+            .inc();
+    }
+
     fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("connections");
+        // What never happened counts 0: a counter that appears only with the first failure hides it
+        // from whoever computes rates.
+        for cause in ["peer", "malformed", "unsupported", "ended"] {
+            self.proxy_failures
+                .get_or_create_owned(&CauseLabels { cause });
+        }
         registry.register(
             "accepted",
             "Client connections accepted",
@@ -175,7 +208,7 @@ impl ConnectionMetrics {
         );
         registry.register(
             "refused",
-            "Client connections closed at once since limits.connections was reached",
+            "Client connections closed at once since limits.connections or limits.connections_per_client was reached",
             self.refused.clone(),
         );
         registry.register(
@@ -198,6 +231,16 @@ impl ConnectionMetrics {
             "http2_streams",
             "Requests under way on HTTP/2 connections",
             self.streams.clone(),
+        );
+        registry.register(
+            "listener_open",
+            "Open client connections by listener",
+            self.listeners.clone(),
+        );
+        registry.register(
+            "proxy_header_failures",
+            "Client connections closed since no usable PROXY header came, by cause",
+            self.proxy_failures.clone(),
         );
     }
 }

@@ -69,11 +69,13 @@ pub(super) struct Connection {
     /// Whether the last answer had no body whatever its fields said: an app that sends one all
     /// the same has perhaps not sent it yet.
     suspect: bool,
+    /// The sweep of the pool after which it was opened.
+    pub(super) born: u32,
 }
 
 impl Connection {
     /// Takes over a connection; heads of answers may have `head_limit` bytes.
-    pub(super) fn new(stream: Stream, head_limit: usize) -> Self {
+    pub(super) fn new(stream: Stream, head_limit: usize, born: u32) -> Self {
         Self {
             stream,
             input: Input::default(),
@@ -81,6 +83,7 @@ impl Connection {
             deadline: Deadline::default(),
             head_limit,
             suspect: false,
+            born,
         }
     }
 

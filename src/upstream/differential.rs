@@ -60,7 +60,7 @@ fn fields(fields: &Fields) -> Vec<(String, Vec<u8>)> {
 
 async fn ours(address: SocketAddr) -> Read {
     let stream = TcpStream::connect(address).await.unwrap();
-    let mut connection = Box::new(Connection::new(stream.into(), 64 * 1024));
+    let mut connection = Box::new(Connection::new(stream.into(), 64 * 1024, 0));
     let write = |head: &mut Vec<u8>| head.extend_from_slice(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     let answer = connection.exchange(&write, &mut None, false, TIME).await;
     let answer = answer.ok()?;

@@ -4,6 +4,7 @@
 //! not passed the gate cannot be forwarded.
 
 mod body;
+mod connect;
 mod connection;
 #[cfg(test)]
 mod differential;
@@ -14,7 +15,7 @@ mod upload;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::body::{BodyError, RequestBody};
 use crate::config::{self, Column, HeaderSource};
@@ -42,6 +43,8 @@ pub struct Upstream {
     pass_token: bool,
     /// The headers that take a column of the user's row.
     columns: Vec<(HeaderName, Column)>,
+    /// What the app gets as `Host` instead of what the client sent.
+    host: Option<HeaderValue>,
     response: Duration,
     idle: Duration,
 }
@@ -81,6 +84,7 @@ impl Upstream {
             identify,
             pass_token: settings.tokens.pass,
             columns: settings.headers.iter().filter_map(column).collect(),
+            host: rewritten(&settings.upstream),
             response: settings.timeouts.response,
             idle: settings.timeouts.idle,
         }
@@ -112,6 +116,7 @@ impl Upstream {
             self.strip_token(&mut head);
         }
         arrival.forwarding.make_room(&mut head.fields);
+        let asked_host = self.rewrite_host(&mut head);
         let mut upload = Upload::new(body, self.idle, edge);
         let chunked = upload.as_ref().is_some_and(|upload| upload.is_chunked());
         let write = |out: &mut Vec<u8>| {
@@ -119,7 +124,11 @@ impl Upstream {
             if chunked {
                 out.extend_from_slice(b"transfer-encoding: chunked\r\n");
             }
-            self.complete(peer, arrival, edge, &admission, &head, out);
+            let host = asked_host.as_deref();
+            if let Some(host) = host.or(head.fields.get(&header::HOST)) {
+                arrival.forwarding.write(peer, host, out);
+            }
+            self.complete(arrival, edge, &admission, out);
             out.extend_from_slice(b"\r\n");
         };
         let to_head = head.method == Method::HEAD;
@@ -180,20 +189,10 @@ impl Upstream {
         })
     }
 
-    /// Writes the fields that usher adds: who forwards, how, and who is calling. None of them is
+    /// Writes the fields that usher adds beside those of [`crate::edge::Forwarding`]: who forwards,
+    /// how, and who is calling. None of them is
     /// there yet: `edge` and [`crate::edge::Forwarding::make_room`] took out what a client sent.
-    fn complete(
-        &self,
-        peer: &Peer,
-        arrival: &Arrival,
-        edge: &Edge,
-        admission: &Admission,
-        head: &Head,
-        out: &mut Vec<u8>,
-    ) {
-        if let Some(host) = head.fields.get(&header::HOST) {
-            arrival.forwarding.write(peer, host, out);
-        }
+    fn complete(&self, arrival: &Arrival, edge: &Edge, admission: &Admission, out: &mut Vec<u8>) {
         write_line(out, b"via", &[edge.via().as_bytes()]);
         if let Some(upgrade) = &arrival.upgrade {
             write_line(out, b"upgrade", &[upgrade]);
@@ -229,6 +228,15 @@ impl Upstream {
         }
     }
 
+    /// Sets the `Host` of the configuration, if there is one, and tells what the client sent: the
+    /// app still learns it as `X-Forwarded-Host`.
+    fn rewrite_host(&self, head: &mut Head) -> Option<Box<[u8]>> {
+        let host = self.host.as_ref()?;
+        let asked = head.fields.get(&header::HOST).map(Box::from);
+        head.fields.insert(&header::HOST, host);
+        asked
+    }
+
     fn strip_token(&self, head: &mut Head) {
         let query = head.target.query();
         let Some(query) = self.identify.sources().strip(&mut head.fields, query) else {
@@ -249,6 +257,12 @@ fn column(header: &config::IdentityHeader) -> Option<(HeaderName, Column)> {
         HeaderSource::User(column) => Some((header.name.clone(), column)),
         _ => None,
     }
+}
+
+/// The configured `Host`; that it can stand in a head was checked with the configuration.
+fn rewritten(settings: &config::Upstream) -> Option<HeaderValue> {
+    let host = settings.host.as_deref()?;
+    HeaderValue::from_str(host).ok()
 }
 
 /// Whether a method changes nothing, so that a request may be sent twice (RFC 9110 §9.2.2).

@@ -1,6 +1,5 @@
 //! Connections to the app: one pool a worker, so that nobody shares and nobody waits.
 
-use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -8,12 +7,12 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpStream;
 
 use crate::config;
 use crate::denial::{Denial, Reason};
 use crate::stream::Stream;
 
+use super::connect;
 use super::connection::Connection;
 
 /// The idle connections of one worker.
@@ -111,17 +110,23 @@ impl Pool {
     /// Keeps a connection for the next request, or closes it when enough are kept.
     pub(super) fn put(&self, mut connection: Box<Connection>) {
         connection.rest();
+        let now = self.sweeps.load(Ordering::Relaxed);
         let mut idle = self.idle.lock();
-        if idle.len() < self.settings.max_idle {
+        if idle.len() < self.settings.max_idle && self.is_young(&connection, now) {
             self.metrics.idle.inc();
             idle.push(Idle {
                 connection,
-                since: self.sweeps.load(Ordering::Relaxed),
+                since: now,
             });
         }
     }
 
-    /// Closes what was not used for `upstream.idle`; to be called every [`SWEEP`].
+    /// Whether a connection is younger than `upstream.max_age`.
+    fn is_young(&self, connection: &Connection, now: u32) -> bool {
+        u64::from(now.wrapping_sub(connection.born)) < self.settings.max_age.as_secs()
+    }
+
+    /// Closes what was not used for `upstream.idle`, and what is old; to be called every [`SWEEP`].
     pub fn sweep(&self) {
         let now = self.sweeps.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let limit = self.settings.idle.as_secs();
@@ -129,7 +134,9 @@ impl Pool {
         let fresh = |since: &u32| u64::from(now.wrapping_sub(*since)) <= limit;
         let mut idle = self.idle.lock();
         let before = idle.len();
-        idle.retain_mut(|idle| fresh(&idle.since) && idle.connection.is_open());
+        idle.retain_mut(|idle| {
+            fresh(&idle.since) && self.is_young(&idle.connection, now) && idle.connection.is_open()
+        });
         self.metrics.idle.dec_by(closed(before, idle.len()));
     }
 
@@ -139,25 +146,24 @@ impl Pool {
     /// `UpstreamUnreachable`, also when it takes longer than `timeouts.connect`.
     pub(super) async fn connect(&self) -> Result<Box<Connection>, Denial> {
         let stream = self.open().await?;
-        Ok(Box::new(Connection::new(stream, self.header_bytes)))
+        let born = self.sweeps.load(Ordering::Relaxed);
+        Ok(Box::new(Connection::new(stream, self.header_bytes, born)))
     }
 
     async fn open(&self) -> Result<Stream, Denial> {
-        let address = (self.settings.host.as_str(), self.settings.port);
-        let opened = tokio::time::timeout(self.connect, TcpStream::connect(address)).await;
-        let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let stream = opened
-            .map(Stream::from)
-            .and_then(|stream| stream.set_nodelay().map(|()| stream))
-            .map_err(|error| self.unreachable(&error))?;
+        let opening = connect::open(&self.settings);
+        let opened = match tokio::time::timeout(self.connect, opening).await {
+            Ok(opened) => opened,
+            Err(_) => Err(connect::late()),
+        };
+        let stream = opened.map_err(|error| self.unreachable(&error))?;
         self.metrics.connects.inc();
         Ok(stream)
     }
 
     fn unreachable(&self, error: &dyn std::error::Error) -> Denial {
         self.metrics.failures.inc();
-        let (host, port) = (&self.settings.host, self.settings.port);
-        let detail = format!("cannot connect to {host}:{port}: {error}");
+        let detail = format!("cannot connect to {}: {error}", self.settings.address);
         Denial::because(Reason::UpstreamUnreachable, detail)
     }
 }

@@ -2,13 +2,37 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use super::app::find;
 
+/// What bytes go through.
+enum Wire {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Wire {
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes),
+            Self::Unix(stream) => stream.write_all(bytes),
+        }
+    }
+
+    fn read(&mut self, piece: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(piece),
+            Self::Unix(stream) => stream.read(piece),
+        }
+    }
+}
+
 /// One connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Wire,
     buffer: Vec<u8>,
 }
 
@@ -50,7 +74,19 @@ impl Client {
             .unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
-            stream,
+            stream: Wire::Tcp(stream),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The same over a Unix socket.
+    pub fn over_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        Self {
+            stream: Wire::Unix(stream),
             buffer: Vec::new(),
         }
     }
@@ -62,12 +98,15 @@ impl Client {
 
     /// The bare socket.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        match &self.stream {
+            Wire::Tcp(stream) => stream,
+            Wire::Unix(_) => panic!("no TCP here"),
+        }
     }
 
     /// Ends our direction of the connection.
     pub fn finish(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        let _ = self.stream().shutdown(std::net::Shutdown::Write);
     }
 
     /// Reads one answer; `None` when the connection ended before it.

@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod authority;
+pub mod bridge;
 pub mod client;
 pub mod command;
 pub mod cut;

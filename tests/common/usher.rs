@@ -99,7 +99,10 @@ impl Usher {
                 let bound = usher::bind(config, Options { clock, access })
                     .await
                     .unwrap();
-                tell.send((bound.addresses()[0], bound.admin_address().unwrap()))
+                // A Unix socket has no address; who asks for one then has nobody to connect to.
+                let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+                let address = bound.addresses().first().copied().unwrap_or(nowhere);
+                tell.send((address, bound.admin_address().unwrap()))
                     .unwrap();
                 let never = |signal: oneshot::Receiver<()>| async {
                     if signal.await.is_err() {

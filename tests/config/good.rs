@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use usher::config::{
-    Access, Algorithm, Audiences, HeaderSource, KeySource, Listen, LogFormat, RouteCors,
-    TokenSource,
+    Access, Address, Algorithm, Audiences, HeaderSource, KeySource, Listen, Listener, LogFormat,
+    RouteCors, TokenSource,
 };
 
 use super::{BASE, SECRET, good, read, shown};
@@ -15,15 +15,15 @@ fn the_shortest_configuration_gets_the_defaults() {
     let config = good(BASE);
     assert_eq!(
         config.listeners,
-        [Listen::Tcp("0.0.0.0:8080".parse().unwrap())]
+        [Listener {
+            listen: Listen::Tcp("0.0.0.0:8080".parse().unwrap()),
+            proxy_protocol: None,
+        }]
     );
+    assert_eq!(config.admin, Some("127.0.0.1:9901".parse().unwrap()));
     assert_eq!(
-        config.admin,
-        Some(Listen::Tcp("127.0.0.1:9901".parse().unwrap()))
-    );
-    assert_eq!(
-        (config.upstream.host.as_str(), config.upstream.port),
-        ("127.0.0.1", 3000)
+        config.upstream.address,
+        Address::Tcp("127.0.0.1".to_owned(), 3000)
     );
     assert_eq!(config.upstream.max_idle, 256);
     assert_eq!(config.tokens.from, [TokenSource::Authorization]);
@@ -113,7 +113,10 @@ workers: 2
     );
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.admin, None);
-    assert_eq!(config.upstream.host, "::1");
+    assert_eq!(
+        config.upstream.address,
+        Address::Tcp("::1".to_owned(), 3000)
+    );
     let issuer = &config.issuers[0];
     assert_eq!(issuer.issuer, None);
     assert_eq!(issuer.claims[0].claim, "user_id");
@@ -207,7 +210,10 @@ fn variables_are_filled_in_after_reading() {
         "{}workers: ${{NUMBER}}\nlog: {{ access: '${{NO}}', level: '${{UNSET:-warn}}' }}\nlimits: {{ header_bytes: '${{NUMBER}}0KiB' }}\n",
         BASE.replace("http://127.0.0.1:3000", "${APP}")
     ));
-    assert_eq!(config.upstream.port, 4000);
+    assert_eq!(
+        config.upstream.address,
+        Address::Tcp("127.0.0.1".to_owned(), 4000)
+    );
     assert_eq!(config.workers, 4);
     assert!(!config.log.access);
     assert_eq!(config.log.level, "warn");

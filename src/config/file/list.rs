@@ -100,6 +100,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrManyVisitor<T> {
         T::deserialize(text.into_deserializer()).map(OneOrMany::One)
     }
 
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(OneOrMany::One)
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
         List::deserialize(SeqAccessDeserializer::new(items)).map(OneOrMany::Many)
     }

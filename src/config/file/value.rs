@@ -126,6 +126,16 @@ impl FromScalar for Time {
     }
 }
 
+impl Scalar {
+    /// As it was written.
+    pub(in crate::config) fn text(&self) -> String {
+        match &self.0 {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
 struct ScalarVisitor<T>(std::marker::PhantomData<T>);
 
 impl<T: FromScalar> Visitor<'_> for ScalarVisitor<T> {

@@ -113,6 +113,10 @@ pub(super) fn limits(file: &file::Limits, cx: &mut Context<'_>) -> Limits {
             1..=10_000_000,
             cx,
         ),
+        connections_per_client: file.connections_per_client.map(|value| {
+            let key = "limits.connections_per_client";
+            whole(key, Some(value), 1, 1..=10_000_000, cx)
+        }),
         header_bytes: head,
         header_count: whole(
             "limits.header_count",
@@ -144,8 +148,12 @@ pub(super) fn limits(file: &file::Limits, cx: &mut Context<'_>) -> Limits {
 pub(super) fn timeouts(file: &file::Timeouts, cx: &mut Context<'_>) -> Timeouts {
     let mut bound =
         |key, value, default| time(key, value, Duration::from_secs(default), MILLISECOND, cx);
+    let header_read = bound("timeouts.header_read", file.header_read, 10);
+    // Whoever wants heads sooner wants their first bytes sooner too.
+    let first_byte = file.first_byte.unwrap_or(file::Time(header_read));
     Timeouts {
-        header_read: bound("timeouts.header_read", file.header_read, 10),
+        first_byte: bound("timeouts.first_byte", Some(first_byte), 10),
+        header_read,
         connect: bound("timeouts.connect", file.connect, 3),
         response: bound("timeouts.response", file.response, 60),
         idle: bound("timeouts.idle", file.idle, 90),

@@ -12,7 +12,12 @@ const REMEDY: &str = "Write an address, a network such as `10.1.2.0/28`, or `uni
 
 /// Resolves the peers.
 pub(super) fn trusted(file: &List<String>, cx: &mut Context<'_>) -> Vec<TrustedProxy> {
-    file.keyed("trusted_proxies")
+    all(file.keyed("trusted_proxies"), cx)
+}
+
+/// Resolves peers, each with its key.
+pub(super) fn all(entries: Vec<(String, &String)>, cx: &mut Context<'_>) -> Vec<TrustedProxy> {
+    entries
         .into_iter()
         .filter_map(|(key, text)| one(&key, text, cx))
         .collect()

@@ -3,54 +3,68 @@
 use std::time::Duration;
 
 use super::url::Url;
-use super::{Context, bounds};
+use super::{Context, bounds, listen};
 use crate::config::file::{self, TextOr};
-use crate::config::{Listen, Upstream};
+use crate::config::{Address, Listen, Listener, Upstream};
 
-const REMEDY: &str = "Write where the app listens: `upstream: http://127.0.0.1:3000`.";
+const REMEDY: &str = "Write where the app listens: `upstream: http://127.0.0.1:3000`, or \
+    `upstream: unix:/run/app.sock`.";
 
 /// Resolves the app's address.
 pub(super) fn resolve(
     file: Option<&TextOr<file::Upstream>>,
-    listeners: &[Listen],
+    listeners: &[Listener],
     cx: &mut Context<'_>,
 ) -> Upstream {
-    let (key, url, max_idle, idle) = match file {
-        None => ("upstream", None, None, None),
-        Some(TextOr::Text(url)) => ("upstream", Some(url), None, None),
-        Some(TextOr::Full(full)) => ("upstream.url", full.url.as_ref(), full.max_idle, full.idle),
+    let (key, url, full) = match file {
+        None => ("upstream", None, None),
+        Some(TextOr::Text(url)) => ("upstream", Some(url), None),
+        Some(TextOr::Full(full)) => ("upstream.url", full.url.as_ref(), Some(full)),
     };
     if url.is_none() {
         cx.report.missing(key, REMEDY);
     }
-    let (host, port) = url
-        .and_then(|url| address(key, url, listeners, cx))
-        .unwrap_or_default();
+    let address = url.and_then(|url| address(key, url, listeners, cx));
+    let max_idle = full.and_then(|full| full.max_idle);
+    let idle = full.and_then(|full| full.idle);
+    let max_age = full.and_then(|full| full.max_age);
     Upstream {
-        host,
-        port,
+        address: address.unwrap_or_default(),
         max_idle: bounds::whole("upstream.max_idle", max_idle, 256, 0..=100_000, cx),
         idle: bounds::any_time(idle, Duration::from_secs(60)),
+        max_age: bounds::time(
+            "upstream.max_age",
+            max_age,
+            Duration::from_secs(600),
+            Duration::from_secs(1),
+            cx,
+        ),
+        host: host(full.and_then(|full| full.host.as_deref()), cx),
     }
 }
 
-fn address(
-    key: &str,
-    text: &str,
-    listeners: &[Listen],
-    cx: &mut Context<'_>,
-) -> Option<(String, u16)> {
+fn address(key: &str, text: &str, listeners: &[Listener], cx: &mut Context<'_>) -> Option<Address> {
+    let own = (
+        "is usher's own address: requests would go round and round",
+        REMEDY,
+    );
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = listen::path_of(key, path, cx)?;
+        if listen::is_taken(listeners, &path) {
+            cx.error(key, own.0, own.1);
+        }
+        return Some(Address::Unix(path));
+    }
     match check(text) {
         Ok(url) => {
             let port = url.port.unwrap_or(80);
-            if listeners.iter().any(|listen| is_own(&url, port, listen)) {
-                cx.error(
-                    key,
-                    "is usher's own address: requests would go round and round",
-                    REMEDY,
-                );
+            if listeners
+                .iter()
+                .any(|door| is_own(&url, port, &door.listen))
+            {
+                cx.error(key, own.0, own.1);
             }
-            Some((url.host, port))
+            Some(Address::Tcp(url.host, port))
         }
         Err((message, remedy)) => {
             cx.error(key, message, remedy);
@@ -60,7 +74,7 @@ fn address(
 }
 
 fn check(text: &str) -> Result<Url, (String, &'static str)> {
-    let later = ["https", "h2c", "unix"].into_iter().find(|scheme| {
+    let later = ["https", "h2c"].into_iter().find(|scheme| {
         text.strip_prefix(scheme)
             .is_some_and(|rest| rest.starts_with(':'))
     });
@@ -83,8 +97,26 @@ fn check(text: &str) -> Result<Url, (String, &'static str)> {
     Ok(url)
 }
 
+/// What the app gets as `Host` instead of what the client sent.
+fn host(text: Option<&str>, cx: &mut Context<'_>) -> Option<String> {
+    let text = text.filter(|text| *text != "keep")?;
+    let authority = text.parse::<http::uri::Authority>();
+    // A host, and perhaps a port (RFC 9110 §7.2); a user name has no place in it.
+    if authority.is_err() || text.contains('@') {
+        cx.error(
+            "upstream.host",
+            format!("is not a host: {text:?}"),
+            "Write a host and perhaps a port, such as `app.internal`, or `keep`.",
+        );
+        return None;
+    }
+    Some(text.to_owned())
+}
+
 fn is_own(url: &Url, port: u16, listen: &Listen) -> bool {
-    let Listen::Tcp(listen) = listen;
+    let Listen::Tcp(listen) = listen else {
+        return false;
+    };
     let this_machine = url.is_loopback() || url.ip().is_some_and(|ip| ip.is_unspecified());
     let same = url.ip() == Some(listen.ip());
     port == listen.port()
