@@ -23,6 +23,7 @@ mod first_sight_processes;
 mod forwarded;
 mod framing;
 mod http2;
+mod http2_apps;
 mod identity_headers;
 mod keys;
 mod layers;

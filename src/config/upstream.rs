@@ -15,6 +15,8 @@ pub struct Upstream {
     pub idle: Duration,
     /// How long a connection is used at most.
     pub max_age: Duration,
+    /// Whether HTTP/2 is spoken to the app, and not HTTP/1.1.
+    pub http2: bool,
     /// What the app gets as `Host`; `None`: what the client sent.
     pub host: Option<String>,
 }

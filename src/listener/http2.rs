@@ -26,17 +26,11 @@ use crate::drain::Guard;
 use crate::edge::Peer;
 use crate::sidecar::Worker;
 use crate::telemetry::ConnectionMetrics;
+use crate::wire::http2::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW};
 use crate::wire::rewound::Rewound;
 
 use super::watch::Watched;
 use exchange::Exchange;
-
-/// What a client may send of one body before somebody reads it, and of all of a connection's.
-const STREAM_WINDOW: u32 = 128 * 1024;
-const CONNECTION_WINDOW: u32 = 256 * 1024;
-
-/// What is kept of an answer that the client does not take.
-const SEND_BUFFER: usize = 64 * 1024;
 
 /// What the library counts for a header field beside its name and value (RFC 9113 §6.5.2).
 const FIELD: usize = 32;

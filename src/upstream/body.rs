@@ -10,6 +10,7 @@ use crate::body::{BodyError, Frame};
 use crate::wire::framing::Framing;
 
 use super::connection::Connection;
+use super::http2;
 use super::pool::Pool;
 use super::upload::Upload;
 
@@ -23,6 +24,8 @@ enum Content {
     Whole(Bytes),
     /// It comes as it comes.
     Streamed(Box<Streamed>),
+    /// The same over HTTP/2.
+    Http2(Box<http2::Body>),
 }
 
 #[derive(Debug)]
@@ -71,6 +74,14 @@ impl AnswerBody {
         })))
     }
 
+    /// The body of an answer that came over HTTP/2.
+    pub(super) fn over_http2(body: http2::Body) -> Self {
+        Self(match body.is_over() {
+            true => Content::Whole(Bytes::new()),
+            false => Content::Http2(Box::new(body)),
+        })
+    }
+
     /// No body.
     pub(super) fn empty() -> Self {
         Self(Content::Whole(Bytes::new()))
@@ -80,7 +91,7 @@ impl AnswerBody {
     pub fn take_whole(&mut self) -> Option<Bytes> {
         match &mut self.0 {
             Content::Whole(bytes) => Some(std::mem::take(bytes)),
-            Content::Streamed(_) => None,
+            Content::Streamed(_) | Content::Http2(_) => None,
         }
     }
 
@@ -92,13 +103,16 @@ impl AnswerBody {
                 Framing::Length(left) => Some(left),
                 _ => None,
             },
+            Content::Http2(body) => body.length(),
         }
     }
 
     /// Goes on with what of the request is still to be sent, while nobody takes the answer.
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        if let Content::Streamed(streamed) = &mut self.0 {
-            streamed.poll_upload(cx);
+        match &mut self.0 {
+            Content::Whole(_) => {}
+            Content::Streamed(streamed) => streamed.poll_upload(cx),
+            Content::Http2(body) => body.poll_upload(cx),
         }
     }
 
@@ -111,6 +125,7 @@ impl AnswerBody {
             Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(Ok(None)),
             Content::Whole(bytes) => Poll::Ready(Ok(Some(Frame::Data(std::mem::take(bytes))))),
             Content::Streamed(streamed) => streamed.poll_frame(cx),
+            Content::Http2(body) => body.poll_frame(cx),
         }
     }
 }

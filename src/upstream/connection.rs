@@ -30,6 +30,10 @@ pub(super) enum ExchangeError {
     Broken(io::Error),
     /// What came is no answer, or one that can be read in two ways.
     Malformed(&'static str),
+    /// The app ended this request alone, or the connection with a complaint; says what it said.
+    Reset(String),
+    /// The request cannot be said in the app's protocol.
+    Unspeakable(&'static str),
     /// Nothing came in time.
     Late,
     /// The client's body failed, so the request could not be sent to its end.
@@ -42,6 +46,8 @@ impl std::fmt::Display for ExchangeError {
             Self::Closed { .. } => f.write_str("the app closed the connection before it answered"),
             Self::Broken(error) => write!(f, "the connection to the app failed: {error}"),
             Self::Malformed(what) => write!(f, "the app's answer is malformed: {what}"),
+            Self::Reset(what) => write!(f, "the app gave up: {what}"),
+            Self::Unspeakable(what) => f.write_str(what),
             Self::Late => f.write_str("the app did not answer in time"),
             Self::Upload(error) => write!(f, "the client's body: {error}"),
         }

@@ -8,6 +8,7 @@ mod connect;
 mod connection;
 #[cfg(test)]
 mod differential;
+mod http2;
 mod pool;
 mod tunnel;
 mod upload;
@@ -131,6 +132,12 @@ impl Upstream {
             self.complete(arrival, edge, &admission, out);
             out.extend_from_slice(b"\r\n");
         };
+        if pool.links().is_some() {
+            let mut text = Vec::new();
+            write(&mut text);
+            // Boxed, as is everything that most requests do not need.
+            return Box::pin(self.send_over_http2(pool, &text, upload)).await;
+        }
         let to_head = head.method == Method::HEAD;
         if let Some(mut connection) = pool.take() {
             let answer = connection.exchange(&write, &mut upload, to_head, self.response);
@@ -150,6 +157,55 @@ impl Upstream {
         match answer.await {
             Ok(answer) => self.finish(pool, answer, connection, upload, arrival),
             Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// The same to an app that speaks HTTP/2; `text` is the head as HTTP/1.1 has it.
+    async fn send_over_http2(
+        &self,
+        pool: &Arc<Pool>,
+        text: &[u8],
+        mut upload: Option<Box<Upload>>,
+    ) -> Result<Answer, Denial> {
+        let limits = request::Limits {
+            bytes: text.len() + 1,
+            fields: text.len(),
+        };
+        let head = match request::read(text, limits) {
+            Ok(Some((head, _))) => head,
+            _ => return Err(Denial::new(Reason::Internal, "our own head cannot be read")),
+        };
+        let mut again = false;
+        loop {
+            let (place, kept) = match pool.place().filter(|_| !again) {
+                Some(place) => (place, true),
+                None => (pool.connect_http2().await?, false),
+            };
+            let exchange = http2::Exchange::start(place, &head, upload.is_some());
+            let answered = match exchange {
+                Ok(exchange) => exchange.finish(&mut upload, self.response, self.idle).await,
+                Err(error) => Err(error),
+            };
+            match answered {
+                Ok(mut answered) => {
+                    headers::strip_hops_from_answer(&mut answered.fields);
+                    return Ok(Answer {
+                        status: answered.status,
+                        fields: answered.fields,
+                        body: AnswerBody::over_http2(answered.body),
+                        tunnel: None,
+                    });
+                }
+                Err(ExchangeError::Closed { unsent })
+                    if kept
+                        && (unsent || is_safe(&head.method))
+                        && upload.as_ref().is_none_or(|upload| upload.is_untouched()) =>
+                {
+                    pool.metrics().retries.inc();
+                    again = true;
+                }
+                Err(error) => return Err(failed(&error)),
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crate::stream::Stream;
 
 use super::connect;
 use super::connection::Connection;
+use super::http2::{Links, Place};
 
 /// The idle connections of one worker.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Pool {
     connect: Duration,
     header_bytes: usize,
     idle: Mutex<Vec<Idle>>,
+    /// Where HTTP/2 is spoken, its connections.
+    links: Option<Links>,
     /// How often idle connections were looked over: a clock that costs nothing to read.
     sweeps: AtomicU32,
     metrics: Metrics,
@@ -87,6 +90,7 @@ impl Pool {
             // An app may set longer fields than a client.
             header_bytes: settings.limits.header_bytes.max(64 * 1024),
             idle: Mutex::default(),
+            links: settings.upstream.http2.then(Links::default),
             sweeps: AtomicU32::new(0),
             metrics,
         }
@@ -132,6 +136,9 @@ impl Pool {
         let limit = self.settings.idle.as_secs();
         let closed = |before: usize, after: usize| i64::try_from(before - after).unwrap_or(0);
         let fresh = |since: &u32| u64::from(now.wrapping_sub(*since)) <= limit;
+        if let Some(links) = &self.links {
+            links.sweep(now, limit, self.settings.max_age.as_secs());
+        }
         let mut idle = self.idle.lock();
         let before = idle.len();
         idle.retain_mut(|idle| {
@@ -148,6 +155,29 @@ impl Pool {
         let stream = self.open().await?;
         let born = self.sweeps.load(Ordering::Relaxed);
         Ok(Box::new(Connection::new(stream, self.header_bytes, born)))
+    }
+
+    /// The connections of an app that speaks HTTP/2.
+    pub(super) fn links(&self) -> Option<&Links> {
+        self.links.as_ref()
+    }
+
+    /// A place on a connection that is there.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.links.as_ref()?.take()
+    }
+
+    /// A place on a new connection.
+    ///
+    /// # Errors
+    /// `UpstreamUnreachable`.
+    pub(super) async fn connect_http2(&self) -> Result<Place, Denial> {
+        let stream = self.open().await?;
+        let now = self.sweeps.load(Ordering::Relaxed);
+        let links = self.links.as_ref();
+        let links = links.ok_or_else(|| Denial::new(Reason::Internal, "HTTP/2 is not spoken"))?;
+        let place = links.add(stream, self.header_bytes, now).await;
+        place.map_err(|error| self.unreachable(&error))
     }
 
     async fn open(&self) -> Result<Stream, Denial> {

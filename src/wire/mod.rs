@@ -10,6 +10,7 @@ pub mod answer;
 mod differential;
 pub mod framing;
 mod head;
+pub mod http2;
 pub mod input;
 pub mod output;
 pub mod request;

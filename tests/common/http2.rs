@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -310,4 +312,110 @@ fn integer(mut value: usize, block: &mut Vec<u8>) {
         value /= 128;
     }
     block.push(u8::try_from(value).unwrap());
+}
+
+/// An app that speaks HTTP/2 and nothing else.
+#[derive(Clone)]
+pub struct Http2App {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The heads that came.
+    pub heads: Arc<Mutex<Vec<http::request::Parts>>>,
+    /// How many connections came so far.
+    pub connections: Arc<AtomicUsize>,
+}
+
+impl Http2App {
+    /// Sends each piece of a request's body back as it comes, then its trailers and a status of
+    /// gRPC; takes so many requests of a connection at once.
+    pub fn echo(streams: u32) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let app = Self {
+            address: listener.local_addr().unwrap(),
+            heads: Arc::default(),
+            connections: Arc::default(),
+        };
+        let shared = app.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(shared.run(listener, streams));
+        });
+        app
+    }
+
+    async fn run(self, listener: std::net::TcpListener, streams: u32) {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            self.connections.fetch_add(1, Ordering::SeqCst);
+            let app = self.clone();
+            tokio::spawn(async move {
+                let mut builder = h2::server::Builder::new();
+                builder.max_concurrent_streams(streams);
+                let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else {
+                    return;
+                };
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    let (parts, body) = request.into_parts();
+                    app.heads.lock().unwrap().push(parts.clone());
+                    tokio::spawn(async move {
+                        // A client that leaves ends it.
+                        let _ = echo(parts, body, respond).await;
+                    });
+                }
+            });
+        }
+    }
+
+    /// How many requests came so far.
+    pub fn count(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
+    /// The last request's head.
+    pub fn last(&self) -> http::request::Parts {
+        self.heads.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+async fn echo(
+    parts: http::request::Parts,
+    mut body: RecvStream,
+    mut respond: h2::server::SendResponse<Bytes>,
+) -> Result<(), h2::Error> {
+    match parts.uri.path() {
+        "/never" => return std::future::pending().await,
+        "/reset" => {
+            respond.send_reset(h2::Reason::INTERNAL_ERROR);
+            return Ok(());
+        }
+        "/plain" => {
+            let head = http::Response::builder().header("content-length", "5");
+            let mut stream = respond.send_response(head.body(()).unwrap(), false)?;
+            return stream.send_data(Bytes::from("hello"), true);
+        }
+        "/cut" => {
+            let mut stream = respond.send_response(http::Response::new(()), false)?;
+            stream.send_data(Bytes::from("only this"), false)?;
+            // A reset overtakes what was not read yet.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stream.send_reset(h2::Reason::INTERNAL_ERROR);
+            return Ok(());
+        }
+        _ => {}
+    }
+    let head = http::Response::builder().header("content-type", "application/grpc");
+    let mut stream = respond.send_response(head.body(()).unwrap(), false)?;
+    while let Some(data) = body.data().await {
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        write(&mut stream, data, false).await?;
+    }
+    let mut trailers = body.trailers().await?.unwrap_or_default();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    stream.send_trailers(trailers)
 }

@@ -126,7 +126,7 @@ fn addresses_are_addresses() {
 fn the_upstream_is_a_plain_address() {
     let cases = [
         ("https://app:1", "https, which is not supported yet"),
-        ("h2c://app:1", "h2c, which is not supported yet"),
+        ("h2://app:1", "uses h2, which is not supported"),
         ("'unix:'", "names no socket"),
         ("http://app:1/api", "has a path, \"/api\". Remove it"),
         ("ftp://app", "is not supported"),

@@ -9,7 +9,8 @@ use super::{Count, Time};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Upstream {
-    /// Such as `http://127.0.0.1:3000` or `unix:/run/app.sock`.
+    /// Such as `http://127.0.0.1:3000`, `h2c://127.0.0.1:50051` (HTTP/2 in the clear) or
+    /// `unix:/run/app.sock`.
     pub(in crate::config) url: Option<String>,
     /// Idle connections kept per worker. Default: 256.
     pub(in crate::config) max_idle: Option<Count>,

@@ -7,8 +7,8 @@ use super::{Context, bounds, listen};
 use crate::config::file::{self, TextOr};
 use crate::config::{Address, Listen, Listener, Upstream};
 
-const REMEDY: &str = "Write where the app listens: `upstream: http://127.0.0.1:3000`, or \
-    `upstream: unix:/run/app.sock`.";
+const REMEDY: &str = "Write where the app listens: `upstream: http://127.0.0.1:3000`, \
+    `upstream: h2c://127.0.0.1:50051` for gRPC, or `upstream: unix:/run/app.sock`.";
 
 /// Resolves the app's address.
 pub(super) fn resolve(
@@ -39,6 +39,7 @@ pub(super) fn resolve(
             Duration::from_secs(1),
             cx,
         ),
+        http2: url.is_some_and(|url| url.starts_with("h2c:")),
         host: host(full.and_then(|full| full.host.as_deref()), cx),
     }
 }
@@ -74,15 +75,11 @@ fn address(key: &str, text: &str, listeners: &[Listener], cx: &mut Context<'_>) 
 }
 
 fn check(text: &str) -> Result<Url, (String, &'static str)> {
-    let later = ["https", "h2c"].into_iter().find(|scheme| {
-        text.strip_prefix(scheme)
-            .is_some_and(|rest| rest.starts_with(':'))
-    });
-    if let Some(scheme) = later {
-        return Err((format!("uses {scheme}, which is not supported yet"), REMEDY));
+    if text.starts_with("https:") {
+        return Err(("uses https, which is not supported yet".to_owned(), REMEDY));
     }
     let url = Url::parse(text).map_err(|(message, _)| (message.to_owned(), REMEDY))?;
-    if url.scheme != "http" {
+    if !matches!(url.scheme.as_str(), "http" | "h2c") {
         return Err((
             format!("uses {}, which is not supported", url.scheme),
             REMEDY,

@@ -1,26 +1,25 @@
 //! One request and its answer on an HTTP/2 connection.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::{Method, Request, StatusCode, header};
 
-use crate::body::{BodyError, Frame, RequestBody, Source};
+use crate::body::{RequestBody, Source};
 use crate::deadline::Deadline;
 use crate::denial::{self, Denial};
 use crate::edge::Peer;
-use crate::fields::Fields;
 use crate::head::Head;
 use crate::respond::Response;
 use crate::sidecar::Worker;
 use crate::wire::answer::is_bodyless;
 use crate::wire::framing::Framing;
+use crate::wire::http2::{self, Outbound};
 use crate::wire::request;
 
 use super::message;
@@ -145,7 +144,7 @@ impl Exchange {
                 return Looked::Gone;
             }
         }
-        let Poll::Ready(frame) = inbound.poll_frame(cx) else {
+        let Poll::Ready(frame) = http2::poll_frame(&mut inbound.stream, cx) else {
             return Looked::Still;
         };
         let over = frame.is_none();
@@ -172,39 +171,52 @@ impl Exchange {
         if over {
             return true;
         }
-        let mut outbound = Outbound {
-            stream,
-            last: whole.is_some(),
-            data: whole.unwrap_or_default(),
-            stalled: Deadline::default(),
-        };
-        poll_fn(|cx| self.poll_body(cx, &mut response, &mut outbound)).await
+        let last = whole.is_some();
+        let mut outbound = Outbound::new(stream, whole.unwrap_or_default(), last);
+        let mut stalled = Deadline::default();
+        poll_fn(|cx| self.poll_body(cx, &mut response, &mut outbound, &mut stalled)).await
     }
 
-    /// Sends the body as it comes, and feeds what is left of the request's.
+    /// Sends the body as it comes, and feeds what is left of the request's; tells whether all of
+    /// it was taken.
     fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         response: &mut Response,
         outbound: &mut Outbound,
+        stalled: &mut Deadline,
     ) -> Poll<bool> {
         loop {
-            match outbound.poll_flush(cx, self.idle) {
+            match outbound.poll_flush(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Ready(Ok(true)) => return Poll::Ready(true),
-                Poll::Ready(Ok(false)) => match response.body.poll_frame(cx) {
-                    Poll::Ready(frame) => {
-                        if let Some(ended) = outbound.take(frame) {
-                            return Poll::Ready(ended);
+                Poll::Ready(Ok(false)) => {
+                    stalled.stop();
+                    match response.body.poll_frame(cx) {
+                        Poll::Ready(Ok(frame)) => match outbound.take(frame) {
+                            Ok(false) => continue,
+                            Ok(true) => return Poll::Ready(true),
+                            Err(_) => return Poll::Ready(false),
+                        },
+                        Poll::Ready(Err(_)) => {
+                            // The answer must not look whole.
+                            outbound.stream().send_reset(Reason::INTERNAL_ERROR);
+                            return Poll::Ready(true);
                         }
-                        continue;
+                        Poll::Pending => {}
                     }
-                    Poll::Pending => {}
-                },
-                // A client that sends before it reads is not made to wait for itself.
-                Poll::Pending => response.body.poll_upload(cx),
+                }
+                Poll::Pending => {
+                    stalled.start_if_still(self.idle);
+                    if stalled.poll(cx).is_ready() {
+                        outbound.stream().send_reset(Reason::CANCEL);
+                        return Poll::Ready(false);
+                    }
+                    // A client that sends before it reads is not made to wait for itself.
+                    response.body.poll_upload(cx);
+                }
             }
-            if outbound.stream.poll_reset(cx).is_ready() {
+            if outbound.stream().poll_reset(cx).is_ready() {
                 return Poll::Ready(false);
             }
             match self.look(cx) {
@@ -213,94 +225,5 @@ impl Exchange {
                 Looked::Gone => return Poll::Ready(false),
             }
         }
-    }
-}
-
-impl Inbound {
-    /// The next piece; `None` at the end.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        let broken = |error: h2::Error| Some(Err(BodyError::Broken(io::Error::other(error))));
-        loop {
-            match ready!(self.stream.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    // More may come, since this goes on now. A stream that has ended needs no
-                    // room any more.
-                    let _ = self.stream.flow_control().release_capacity(data.len());
-                    if !data.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::Data(data))));
-                    }
-                }
-                Some(Err(error)) => return Poll::Ready(broken(error)),
-                None => {
-                    return Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
-                        Ok(None) => None,
-                        Ok(Some(trailers)) => Some(Ok(Frame::Trailers(Fields::from(&trailers)))),
-                        Err(error) => broken(error),
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// An answer's body on its way out.
-struct Outbound {
-    stream: SendStream<Bytes>,
-    data: Bytes,
-    /// Whether nothing follows the data.
-    last: bool,
-    stalled: Deadline,
-}
-
-impl Outbound {
-    /// Sends what is there, as far as the client has room; tells whether that was the end.
-    fn poll_flush(&mut self, cx: &mut Context<'_>, idle: Duration) -> Poll<Result<bool, ()>> {
-        while !self.data.is_empty() {
-            let Poll::Ready(room) = self.poll_room(cx) else {
-                self.stalled.start_if_still(idle);
-                ready!(self.stalled.poll(cx));
-                self.stream.send_reset(Reason::CANCEL);
-                return Poll::Ready(Err(()));
-            };
-            self.stalled.stop();
-            let piece = self.data.split_to(room?.min(self.data.len()));
-            let end = self.last && self.data.is_empty();
-            self.stream.send_data(piece, end).map_err(|_| ())?;
-        }
-        Poll::Ready(Ok(self.last))
-    }
-
-    /// How many bytes the client, and our own bound, have room for; at least one.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ()>> {
-        self.stream.reserve_capacity(self.data.len());
-        loop {
-            match self.stream.capacity() {
-                0 => match ready!(self.stream.poll_capacity(cx)) {
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return Poll::Ready(Err(())),
-                },
-                room => return Poll::Ready(Ok(room)),
-            }
-        }
-    }
-
-    /// Takes the next piece of the body; when it was the last, tells whether the end was good.
-    fn take(&mut self, frame: Result<Option<Frame>, BodyError>) -> Option<bool> {
-        let sent = match frame {
-            Ok(Some(Frame::Data(data))) => {
-                self.data = data;
-                return None;
-            }
-            Ok(Some(Frame::Trailers(fields))) => {
-                self.stream.send_trailers(message::trailers(&fields))
-            }
-            Ok(None) => self.stream.send_data(Bytes::new(), true),
-            Err(_) => {
-                // The answer must not look whole.
-                self.stream.send_reset(Reason::INTERNAL_ERROR);
-                return Some(true);
-            }
-        };
-        Some(sent.is_ok())
     }
 }

@@ -1,12 +1,13 @@
 //! Heads, between HTTP/2's form and ours.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response as Http2Response, Version, header};
+use http::{HeaderMap, HeaderValue, Response as Http2Response, Version, header};
 
 use crate::denial::{Denial, Reason};
 use crate::fields::Fields;
 use crate::head::{Head, Target};
 use crate::respond::Response;
+use crate::wire::http2::header_map;
 
 /// A request's head as the line reads it: `:authority` is `Host` (RFC 9113 §8.3.1), and what
 /// browsers cut `Cookie` into is one field again (§8.2.3).
@@ -69,8 +70,8 @@ fn name_host(authority: &str, fields: &mut Fields) {
 pub(super) fn answer(response: &Response, bodyless: bool) -> Http2Response<()> {
     let mut answer = Http2Response::new(());
     *answer.status_mut() = response.status;
+    *answer.headers_mut() = header_map(&response.fields);
     let fields = answer.headers_mut();
-    map(&response.fields, fields);
     fields.remove(header::CONNECTION);
     if let Some(length) = response.body.length()
         && (!bodyless || length > 0)
@@ -84,24 +85,6 @@ pub(super) fn answer(response: &Response, bodyless: bool) -> Http2Response<()> {
         fields.extend(date.ok().map(|date| (header::DATE, date)));
     }
     answer
-}
-
-/// Trailers in HTTP/2's form.
-pub(super) fn trailers(fields: &Fields) -> HeaderMap {
-    let mut trailers = HeaderMap::with_capacity(fields.len());
-    map(fields, &mut trailers);
-    trailers
-}
-
-/// What was read as a field is one here as well; a name or value that is not stays behind.
-fn map(fields: &Fields, map: &mut HeaderMap) {
-    for (name, value) in fields.iter() {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
-        {
-            map.append(name, value);
-        }
-    }
 }
 
 #[cfg(test)]
