@@ -114,7 +114,7 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         &settings.log,
         names.collect(),
         registry,
-        options.clock,
+        options.clock.clone(),
         options.access,
     );
     let sidecar = Sidecar {
@@ -123,7 +123,7 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         gate: Gate::new(identify.clone(), users.clone().zip(caller)),
         endpoints: Endpoints::new(claims, &identify, users.clone().zip(caller)),
         cors: Rules::new(settings),
-        upstream: Upstream::new(settings, identify.clone()),
+        upstream: Upstream::new(settings, identify.clone(), options.clock.clone()),
         telemetry,
         max_requests: settings.limits.requests,
     };

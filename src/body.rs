@@ -24,6 +24,8 @@ pub enum Frame {
 pub enum BodyError {
     /// Nothing came for `timeouts.idle`.
     TimedOut,
+    /// The token that it was asked for with has expired.
+    Expired,
     /// The connection that it came on failed, or ended in the middle.
     Broken(io::Error),
     /// What came is no body; says what it is.
@@ -34,6 +36,7 @@ impl std::fmt::Display for BodyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TimedOut => f.write_str("nothing came for timeouts.idle"),
+            Self::Expired => f.write_str("the token has expired"),
             Self::Broken(error) => write!(f, "the connection failed: {error}"),
             Self::Malformed(what) => f.write_str(what),
         }
@@ -50,7 +53,7 @@ impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Broken(error) => Some(error),
-            Self::TimedOut | Self::Malformed(_) => None,
+            Self::TimedOut | Self::Expired | Self::Malformed(_) => None,
         }
     }
 }

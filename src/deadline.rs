@@ -28,6 +28,19 @@ impl Deadline {
         }
     }
 
+    /// At this time.
+    pub fn at(at: Instant) -> Self {
+        Self {
+            at: Some(at),
+            timer: None,
+        }
+    }
+
+    /// Whether the time has come, for whoever does not wait for it.
+    pub fn has_passed(&self) -> bool {
+        self.at.is_some_and(|at| Instant::now() >= at)
+    }
+
     /// Nothing is waited for.
     pub fn stop(&mut self) {
         self.at = None;

@@ -20,6 +20,7 @@ pub struct Admission {
     verified: Option<Arc<Verified>>,
     user: Option<Arc<User>>,
     pending: bool,
+    until: Option<i64>,
 }
 
 impl Admission {
@@ -38,6 +39,12 @@ impl Admission {
         self.user.as_deref()
     }
 
+    /// The first second at which what streams has to end: the token is good no more, and the
+    /// route does not let streams outlive it.
+    pub fn until(&self) -> Option<i64> {
+        self.until
+    }
+
     /// Whether the user is still being created.
     pub fn is_pending(&self) -> bool {
         self.pending
@@ -48,6 +55,7 @@ impl Admission {
             verified: None,
             user: None,
             pending: false,
+            until: None,
         }
     }
 }
@@ -97,7 +105,9 @@ impl Gate {
             .map_err(|denial| denial.of_token(verified.fingerprint))?;
         let known = self.know(&verified.identity, route.first_sight).await;
         let (user, pending) = known.map_err(|denial| denial.of_token(verified.fingerprint))?;
+        let ends = verified.ends;
         Ok(Admission {
+            until: (ends != i64::MAX && !route.outlives_token).then_some(ends),
             verified: Some(verified),
             user,
             pending,

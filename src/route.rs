@@ -32,6 +32,8 @@ pub struct Route {
     pub cors: Cors,
     /// What is done about callers who are not known yet.
     pub first_sight: FirstSight,
+    /// Whether what streams may go on when the token has expired.
+    pub outlives_token: bool,
     opaque: bool,
     methods: Vec<Method>,
     hosts: Vec<String>,
@@ -180,6 +182,7 @@ impl Route {
             target,
             cors: Cors::Answer(settings.cors.origins.clone()),
             first_sight: FirstSight::Off,
+            outlives_token: false,
             opaque: false,
             methods: Vec::new(),
             hosts: Vec::new(),
@@ -203,6 +206,7 @@ impl Route {
                 config::RouteCors::Origins(origins) => Cors::Answer(origins.clone()),
             },
             first_sight: route.first_sight.unwrap_or(settings.first_sight),
+            outlives_token: route.outlives_token,
             opaque: route.opaque_paths,
             methods: route.methods.clone(),
             hosts: route.hosts.clone(),
@@ -220,6 +224,7 @@ impl Route {
             target: Target::Upstream,
             cors: Cors::Off,
             first_sight: settings.first_sight,
+            outlives_token: false,
             opaque: false,
             methods: Vec::new(),
             hosts: Vec::new(),

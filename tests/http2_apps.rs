@@ -88,7 +88,7 @@ fn messages_pass_both_ways_as_they_come() {
 
 #[test]
 fn a_client_of_http_1_need_not_know() {
-    let (app, issuer, usher) = setup("");
+    let (app, issuer, usher) = setup("workers: 1");
     let token = issuer.token("alice");
     let reply = usher.get("/plain", &token);
     assert_eq!((reply.status, reply.body.as_str()), (200, "hello"));

@@ -18,6 +18,7 @@ mod dev_flow;
 mod dockerfile;
 mod documents;
 mod ensure_user;
+mod expiry;
 mod first_sight;
 mod first_sight_processes;
 mod forwarded;

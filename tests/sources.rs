@@ -1,6 +1,7 @@
 //! Where a token is read from: the first place that holds one decides, and the app receives
 //! none of them.
 
+use crate::common::app::Answer;
 use crate::common::{App, Issuer, Reply, Usher};
 
 const ALL: &str = "tokens: { from: [authorization, { cookie: session }, { header: X-Access-Token }, \
@@ -337,4 +338,71 @@ fn behind_a_trusted_proxy_the_page_is_compared_with_what_the_client_used() {
     assert_eq!(ask(&usher, "POST", "/", &own).status, 200);
     let plain = format!("{https}Origin: http://app.test\r\n");
     assert_eq!(ask(&usher, "POST", "/", &plain).status, 403);
+}
+
+#[test]
+fn a_page_sends_its_token_as_a_protocol_of_its_websocket() {
+    let app = App::with(|received| {
+        let chosen = match received.target() {
+            "/chat" => "sec-websocket-protocol: chat\r\n",
+            _ => "",
+        };
+        let head =
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n";
+        Answer::Last(format!("{head}{chosen}\r\n").into_bytes())
+    });
+    let issuer = Issuer::new();
+    let usher = Usher::start(
+        &app,
+        &issuer,
+        "tokens: { from: [websocket_protocol, authorization] }",
+    );
+    let token = issuer.token("alice");
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let protocol = |offered: &str| format!("{upgrade}Sec-WebSocket-Protocol: {offered}\r\n");
+    let cases = [
+        ("/", format!("bearer, {token}"), None, Some("bearer")),
+        (
+            "/",
+            format!("chat, bearer, {token}"),
+            Some("chat"),
+            Some("bearer"),
+        ),
+        (
+            "/chat",
+            format!("chat,Bearer,{token}"),
+            Some("chat"),
+            Some("chat"),
+        ),
+    ];
+    for (target, offered, forwarded, chosen) in cases {
+        let reply = ask(&usher, "GET", target, &protocol(&offered));
+        assert_eq!(reply.status, 101, "{offered}");
+        assert_eq!(reply.header("sec-websocket-protocol"), chosen);
+        let received = app.last();
+        assert_eq!(received.header("x-user-id"), Some("alice"));
+        assert_eq!(received.header("sec-websocket-protocol"), forwarded);
+    }
+    let count = app.count();
+    for (offered, status) in [
+        ("bearer".to_owned(), 401),
+        ("bearer, nonsense".to_owned(), 401),
+        (format!("bearer, {token}, bearer, {token}"), 400),
+        ("chat".to_owned(), 401),
+    ] {
+        let reply = ask(&usher, "GET", "/", &protocol(&offered));
+        assert_eq!(reply.status, status, "{offered}");
+    }
+    // Only the beginning of a WebSocket has protocols.
+    let plain = format!("Sec-WebSocket-Protocol: bearer, {token}\r\n");
+    assert_eq!(ask(&usher, "GET", "/", &plain).status, 401);
+    assert_eq!(app.count(), count);
+    // With another source the app's choice is the app's.
+    let lines = format!("{upgrade}Authorization: Bearer {token}\r\n");
+    let reply = ask(&usher, "GET", "/", &lines);
+    assert_eq!(
+        (reply.status, reply.header("sec-websocket-protocol")),
+        (101, None)
+    );
 }

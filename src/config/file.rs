@@ -127,7 +127,7 @@ pub(super) struct Tokens {
 
 /// Where a token is read from.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Source {
     /// `Authorization: Bearer …`
     Authorization,
@@ -137,6 +137,8 @@ pub(super) enum Source {
     Header(String),
     /// A query parameter of this name; it shows up in other people's logs.
     Query(String),
+    /// For WebSockets, `Sec-WebSocket-Protocol: bearer, <token>`: what a page in a browser can send.
+    WebsocketProtocol,
 }
 
 /// How tokens are remembered.

@@ -170,6 +170,8 @@ pub enum TokenSource {
     Header(HeaderName),
     /// A query parameter of this name (RFC 6750 §2.3); it shows up in other people's logs.
     Query(String),
+    /// The one after `bearer` among the protocols that a WebSocket offers.
+    WebsocketProtocol,
 }
 
 /// Cross-origin rules.

@@ -26,6 +26,8 @@ pub struct Route {
     pub cors: RouteCors,
     /// What is done about callers who are not known yet; `None`: as everywhere.
     pub first_sight: Option<FirstSight>,
+    /// Whether what streams may go on when the token has expired.
+    pub outlives_token: bool,
 }
 
 /// Who may pass a route.

@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, ORIGIN};
 use http::{HeaderName, Method};
 use percent_encoding::percent_decode_str;
 
-use super::cookie;
+use super::{cookie, protocol};
 use crate::config::{TokenSource, Tokens};
 use crate::denial::{Denial, Reason};
 use crate::fields::Fields;
@@ -75,6 +75,7 @@ impl Sources {
                 TokenSource::Header(name) => header(asked.fields, name)?,
                 TokenSource::Query(name) => query(asked.query, name)?,
                 TokenSource::Cookie(name) => self.cookie(asked, name)?,
+                TokenSource::WebsocketProtocol => protocol(asked)?,
             };
             if let Some(token) = found {
                 self.check(&token)?;
@@ -97,6 +98,7 @@ impl Sources {
                     fields.remove(name);
                 }
                 TokenSource::Cookie(name) => cookie::remove(fields, name),
+                TokenSource::WebsocketProtocol => protocol::remove(fields),
                 TokenSource::Query(name) => {
                     let current = changed.as_deref().or(query);
                     if let Some(shorter) = current.and_then(|query| without(query, name)) {
@@ -106,6 +108,13 @@ impl Sources {
             }
         }
         changed
+    }
+
+    /// What a WebSocket's client hears as the protocol that was chosen if the app chose none, but a
+    /// token came among those that were offered (RFC 6455 §4.2.2): a browser closes otherwise.
+    pub fn protocol_for(&self, fields: &Fields) -> Option<&'static str> {
+        let read = self.from.contains(&TokenSource::WebsocketProtocol);
+        (read && protocol::tokens(fields).next().is_some()).then_some(protocol::BEARER)
     }
 
     /// Length first, then the characters of RFC 6750 §2.1 (`b64token`).
@@ -232,6 +241,14 @@ fn strip_authorization(fields: &mut Fields) {
 
 fn header<'a>(fields: &'a Fields, name: &HeaderName) -> Result<Option<Cow<'a, [u8]>>, Denial> {
     Ok(single(fields.get_all(name))?.map(Cow::Borrowed))
+}
+
+/// Where the request is no WebSocket's beginning, the protocols are nobody's business.
+fn protocol<'a>(asked: &Asked<'a>) -> Result<Option<Cow<'a, [u8]>>, Denial> {
+    if !asked.upgrade {
+        return Ok(None);
+    }
+    Ok(single(protocol::tokens(asked.fields))?.map(Cow::Borrowed))
 }
 
 /// RFC 6750 §2.3, with names and values percent-encoded.

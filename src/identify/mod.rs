@@ -22,6 +22,7 @@ mod key_set;
 mod keys;
 mod metrics;
 pub mod mint;
+mod protocol;
 mod refresher;
 mod render;
 mod seen;

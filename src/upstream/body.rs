@@ -5,8 +5,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::body::{BodyError, Frame};
+use crate::deadline::Deadline;
 use crate::wire::framing::Framing;
 
 use super::connection::Connection;
@@ -16,7 +18,11 @@ use super::upload::Upload;
 
 /// The app's body. Gives the connection back when it ended well.
 #[derive(Debug)]
-pub struct AnswerBody(Content);
+pub struct AnswerBody {
+    content: Content,
+    /// When it ends at the latest, if it has not.
+    expiry: Option<Box<Deadline>>,
+}
 
 #[derive(Debug)]
 enum Content {
@@ -41,6 +47,15 @@ struct Streamed {
     pool: Arc<Pool>,
 }
 
+impl From<Content> for AnswerBody {
+    fn from(content: Content) -> Self {
+        Self {
+            content,
+            expiry: None,
+        }
+    }
+}
+
 impl AnswerBody {
     /// The body that follows a head on this connection.
     pub(super) fn new(
@@ -61,10 +76,10 @@ impl AnswerBody {
             if keep && sent && connection.is_clean() {
                 pool.put(connection);
             }
-            return Self(Content::Whole(whole));
+            return Self::from(Content::Whole(whole));
         }
         connection.begin_body();
-        Self(Content::Streamed(Box::new(Streamed {
+        Self::from(Content::Streamed(Box::new(Streamed {
             connection: Some(connection),
             framing,
             keep,
@@ -76,7 +91,7 @@ impl AnswerBody {
 
     /// The body of an answer that came over HTTP/2.
     pub(super) fn over_http2(body: http2::Body) -> Self {
-        Self(match body.is_over() {
+        Self::from(match body.is_over() {
             true => Content::Whole(Bytes::new()),
             false => Content::Http2(Box::new(body)),
         })
@@ -84,12 +99,20 @@ impl AnswerBody {
 
     /// No body.
     pub(super) fn empty() -> Self {
-        Self(Content::Whole(Bytes::new()))
+        Self::from(Content::Whole(Bytes::new()))
+    }
+
+    /// Ends with an error at this second since 1970, if it has not ended before. What is there as
+    /// a whole already has; `when` is asked for all else.
+    pub(super) fn end_at(&mut self, second: Option<i64>, when: impl FnOnce(i64) -> Instant) {
+        if !matches!(self.content, Content::Whole(_)) {
+            self.expiry = second.map(|second| Box::new(Deadline::at(when(second))));
+        }
     }
 
     /// All of it, if it is there.
     pub fn take_whole(&mut self) -> Option<Bytes> {
-        match &mut self.0 {
+        match &mut self.content {
             Content::Whole(bytes) => Some(std::mem::take(bytes)),
             Content::Streamed(_) | Content::Http2(_) => None,
         }
@@ -97,7 +120,7 @@ impl AnswerBody {
 
     /// How many bytes are left, where that is known.
     pub fn length(&self) -> Option<u64> {
-        match &self.0 {
+        match &self.content {
             Content::Whole(bytes) => Some(bytes.len() as u64),
             Content::Streamed(streamed) => match streamed.framing {
                 Framing::Length(left) => Some(left),
@@ -109,7 +132,7 @@ impl AnswerBody {
 
     /// Goes on with what of the request is still to be sent, while nobody takes the answer.
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        match &mut self.0 {
+        match &mut self.content {
             Content::Whole(_) => {}
             Content::Streamed(streamed) => streamed.poll_upload(cx),
             Content::Http2(body) => body.poll_upload(cx),
@@ -121,7 +144,32 @@ impl AnswerBody {
     /// # Errors
     /// [`BodyError`] when it ends before its end.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, BodyError>> {
-        match &mut self.0 {
+        if self
+            .expiry
+            .as_ref()
+            .is_some_and(|expiry| expiry.has_passed())
+        {
+            return Poll::Ready(Err(self.expire()));
+        }
+        let frame = self.poll_content(cx);
+        if frame.is_pending()
+            && let Some(expiry) = &mut self.expiry
+        {
+            ready!(expiry.poll(cx));
+            return Poll::Ready(Err(self.expire()));
+        }
+        frame
+    }
+
+    /// Lets go of what is still to come.
+    fn expire(&mut self) -> BodyError {
+        self.content = Content::Whole(Bytes::new());
+        self.expiry = None;
+        BodyError::Expired
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, BodyError>> {
+        match &mut self.content {
             Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(Ok(None)),
             Content::Whole(bytes) => Poll::Ready(Ok(Some(Frame::Data(std::mem::take(bytes))))),
             Content::Streamed(streamed) => streamed.poll_frame(cx),

@@ -12,13 +12,17 @@ mod http2;
 mod pool;
 mod tunnel;
 mod upload;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::time::Instant;
 
 use crate::body::{BodyError, RequestBody};
+use crate::clock::Clock;
 use crate::config::{self, Column, HeaderSource};
 use crate::denial::{Denial, Reason};
 use crate::edge::{Arrival, Edge, Peer};
@@ -40,6 +44,7 @@ use upload::Upload;
 /// The app, and how long we wait for it.
 pub struct Upstream {
     identify: Arc<Identify>,
+    clock: Clock,
     /// Whether the app receives the token.
     pass_token: bool,
     /// The headers that take a column of the user's row.
@@ -65,6 +70,15 @@ pub struct Outgoing<'a> {
     pub body: RequestBody,
 }
 
+/// What of a request matters when its answer is there.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// See [`Admission::until`].
+    until: Option<i64>,
+    /// The protocol that a WebSocket's client hears if the app chose none.
+    protocol: Option<&'static str>,
+}
+
 /// The app's answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -80,9 +94,10 @@ pub struct Answer {
 
 impl Upstream {
     /// The way to the app for these settings.
-    pub fn new(settings: &config::Config, identify: Arc<Identify>) -> Self {
+    pub fn new(settings: &config::Config, identify: Arc<Identify>, clock: Clock) -> Self {
         Self {
             identify,
+            clock,
             pass_token: settings.tokens.pass,
             columns: settings.headers.iter().filter_map(column).collect(),
             host: rewritten(&settings.upstream),
@@ -113,6 +128,10 @@ impl Upstream {
             mut head,
             body,
         } = outgoing;
+        let kept = Kept {
+            until: admission.until(),
+            protocol: self.protocol_for(arrival, &head),
+        };
         if !self.pass_token {
             self.strip_token(&mut head);
         }
@@ -136,13 +155,13 @@ impl Upstream {
             let mut text = Vec::new();
             write(&mut text);
             // Boxed, as is everything that most requests do not need.
-            return Box::pin(self.send_over_http2(pool, &text, upload)).await;
+            return Box::pin(self.send_over_http2(pool, &text, upload, kept.until)).await;
         }
         let to_head = head.method == Method::HEAD;
         if let Some(mut connection) = pool.take() {
             let answer = connection.exchange(&write, &mut upload, to_head, self.response);
             match answer.await {
-                Ok(answer) => return self.finish(pool, answer, connection, upload, arrival),
+                Ok(answer) => return self.finish(pool, answer, connection, upload, arrival, kept),
                 Err(ExchangeError::Closed { unsent })
                     if (unsent || is_safe(&head.method))
                         && upload.as_ref().is_none_or(|upload| upload.is_untouched()) =>
@@ -155,7 +174,7 @@ impl Upstream {
         let mut connection = Box::pin(pool.connect()).await?;
         let answer = connection.exchange(&write, &mut upload, to_head, self.response);
         match answer.await {
-            Ok(answer) => self.finish(pool, answer, connection, upload, arrival),
+            Ok(answer) => self.finish(pool, answer, connection, upload, arrival, kept),
             Err(error) => Err(failed(&error)),
         }
     }
@@ -166,6 +185,7 @@ impl Upstream {
         pool: &Arc<Pool>,
         text: &[u8],
         mut upload: Option<Box<Upload>>,
+        until: Option<i64>,
     ) -> Result<Answer, Denial> {
         let limits = request::Limits {
             bytes: text.len() + 1,
@@ -189,10 +209,14 @@ impl Upstream {
             match answered {
                 Ok(mut answered) => {
                     headers::strip_hops_from_answer(&mut answered.fields);
+                    let mut body = AnswerBody::over_http2(answered.body);
+                    body.end_at(until.filter(|_| is_endless(&answered.fields)), |until| {
+                        self.instant(until)
+                    });
                     return Ok(Answer {
                         status: answered.status,
                         fields: answered.fields,
-                        body: AnswerBody::over_http2(answered.body),
+                        body,
                         tunnel: None,
                     });
                 }
@@ -216,6 +240,7 @@ impl Upstream {
         connection: Box<Connection>,
         upload: Option<Box<Upload>>,
         arrival: &Arrival,
+        kept: Kept,
     ) -> Result<Answer, Denial> {
         let AnswerHead {
             status,
@@ -228,19 +253,32 @@ impl Upstream {
             wanted
                 .and_then(|wanted| tunnel::accept(&mut fields, wanted))
                 .ok_or_else(|| broken("the app switched to a protocol that was not asked for"))?;
+            if let Some(protocol) = kept
+                .protocol
+                .filter(|_| !fields.contains(&SEC_WEBSOCKET_PROTOCOL))
+            {
+                fields.append(&SEC_WEBSOCKET_PROTOCOL, &HeaderValue::from_static(protocol));
+            }
             let (stream, early) = connection.into_parts();
+            let websocket = fields.lists(&header::UPGRADE, "websocket");
+            let expiry = kept.until.map(|until| self.instant(until));
+            let tunnel = Tunnel::new(stream, early, self.idle, expiry, websocket);
             return Ok(Answer {
                 status,
                 fields,
                 body: AnswerBody::empty(),
-                tunnel: Some(Tunnel::new(stream, early, self.idle)),
+                tunnel: Some(tunnel),
             });
         }
         headers::strip_hops_from_answer(&mut fields);
+        let mut body = AnswerBody::new(connection, framing, keep, self.idle, upload, pool);
+        body.end_at(kept.until.filter(|_| is_endless(&fields)), |until| {
+            self.instant(until)
+        });
         Ok(Answer {
             status,
             fields,
-            body: AnswerBody::new(connection, framing, keep, self.idle, upload, pool),
+            body,
             tunnel: None,
         })
     }
@@ -293,6 +331,18 @@ impl Upstream {
         asked
     }
 
+    /// The protocol that a WebSocket's client hears if the app chooses none.
+    fn protocol_for(&self, arrival: &Arrival, head: &Head) -> Option<&'static str> {
+        arrival.upgrade.as_ref()?;
+        self.identify.sources().protocol_for(&head.fields)
+    }
+
+    /// When a second since 1970 comes.
+    fn instant(&self, second: i64) -> Instant {
+        let left = second.saturating_sub(self.clock.now());
+        Instant::now() + Duration::from_secs(u64::try_from(left).unwrap_or(0))
+    }
+
     fn strip_token(&self, head: &mut Head) {
         let query = head.target.query();
         let Some(query) = self.identify.sources().strip(&mut head.fields, query) else {
@@ -324,6 +374,15 @@ fn rewritten(settings: &config::Upstream) -> Option<HeaderValue> {
 /// Whether a method changes nothing, so that a request may be sent twice (RFC 9110 §9.2.2).
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether an answer goes on for as long as both sides like: events, or messages of a call. A
+/// file that takes long is not cut.
+fn is_endless(fields: &Fields) -> bool {
+    fields.get(&header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.to_ascii_lowercase();
+        kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc")
+    })
 }
 
 fn broken(detail: &'static str) -> Denial {

@@ -4,36 +4,64 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderValue, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
+use crate::deadline::Deadline;
 use crate::drain::Guard;
 use crate::fields::{Fields, members};
 use crate::stream::Stream;
 use crate::wire::rewound::Rewound;
 
+use super::websocket::{self, Frames};
+
 /// The app's side of a tunnel, until the client has its answer.
 #[derive(Debug)]
 pub struct Tunnel {
-    app: Half<Stream>,
+    app: Half<App>,
     idle: Duration,
+    /// When the token expires that it was asked for with.
+    expiry: Option<Instant>,
 }
 
+/// How long a client has for its own goodbye, once it was told that its token has expired.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 impl Tunnel {
-    /// A tunnel to the app, which has sent these bytes already.
-    pub(super) fn new(stream: Stream, early: BytesMut, idle: Duration) -> Self {
+    /// A tunnel to the app, which has sent these bytes already. `websocket`: what passes are
+    /// frames of a WebSocket, so that the client can be told why it ends.
+    pub(super) fn new(
+        stream: Stream,
+        early: BytesMut,
+        idle: Duration,
+        expiry: Option<Instant>,
+        websocket: bool,
+    ) -> Self {
+        let told = expiry.filter(|_| websocket);
+        let app = App {
+            stream: Rewound::new(stream, early),
+            expiry: told.map(|at| Expiry {
+                deadline: Deadline::at(at),
+                frames: Frames::default(),
+                state: State::Good,
+            }),
+        };
+        // Whoever cannot be told has no time for a goodbye.
+        let end = expiry.map(|at| if websocket { at + GOODBYE } else { at });
         Self {
-            app: Half::new(stream, early),
+            app: Half::new(app),
             idle,
+            expiry: end,
         }
     }
 
-    /// Copies both ways until both sides ended, nothing moved for `timeouts.idle`, or usher ends.
-    /// `early` is what the client has sent already.
+    /// Copies both ways until both sides ended, nothing moved for `timeouts.idle`, the token
+    /// expired, or usher ends. `early` is what the client has sent already.
     ///
     /// # Errors
     /// What ended it, if it is not one of the two sides.
@@ -42,12 +70,13 @@ impl Tunnel {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut app = self.app;
-        let mut client = Half::new(client, early);
+        let mut client = Half::new(Rewound::new(client, early));
         let moved = [app.moved.clone(), client.moved.clone()];
         let copied = tokio::io::copy_bidirectional(&mut client, &mut app);
         tokio::select! {
             done = copied => done.map(|_| ()),
             () = silence(&moved, self.idle) => Err(io::ErrorKind::TimedOut.into()),
+            () = until(self.expiry) => Err(io::Error::other("the token has expired")),
             () = guard.draining() => Err(io::Error::other("usher is ending")),
         }
     }
@@ -67,6 +96,14 @@ pub(super) fn accept(fields: &mut Fields, wanted: &[u8]) -> Option<()> {
     Some(())
 }
 
+/// Resolves at this time, or never.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Resolves when nothing has moved for `idle`.
 async fn silence(moved: &[Arc<AtomicU64>; 2], idle: Duration) {
     let count = || moved.each_ref().map(|moved| moved.load(Ordering::Relaxed));
@@ -81,17 +118,95 @@ async fn silence(moved: &[Arc<AtomicU64>; 2], idle: Duration) {
     }
 }
 
+/// The app's end of a tunnel.
+#[derive(Debug)]
+struct App {
+    stream: Rewound<Stream>,
+    /// Where the client is told when its token expires.
+    expiry: Option<Expiry>,
+}
+
+/// What it takes to tell a client between two frames.
+#[derive(Debug)]
+struct Expiry {
+    deadline: Deadline,
+    frames: Frames,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Good,
+    /// The frame under way goes on to its end.
+    Expired,
+    /// Nothing follows.
+    Told,
+}
+
+impl AsyncRead for App {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { stream, expiry } = &mut *self;
+        let Some(expiry) = expiry else {
+            return Pin::new(stream).poll_read(cx, buf);
+        };
+        if expiry.state == State::Good && expiry.deadline.poll(cx).is_ready() {
+            expiry.state = State::Expired;
+        }
+        if expiry.state == State::Expired
+            && expiry.frames.is_between()
+            && buf.remaining() >= websocket::CLOSE.len()
+        {
+            buf.put_slice(websocket::CLOSE);
+            expiry.state = State::Told;
+            return Poll::Ready(Ok(()));
+        }
+        let room = match expiry.state {
+            State::Good => buf.remaining(),
+            State::Expired => expiry.frames.room(),
+            State::Told => return Poll::Ready(Ok(())),
+        };
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room.min(buf.remaining())));
+        ready!(Pin::new(stream).poll_read(cx, &mut part))?;
+        expiry.frames.pass(part.filled());
+        let length = part.filled().len();
+        buf.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for App {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 /// One side of a tunnel, which notices when something moves.
 #[derive(Debug)]
 struct Half<S> {
-    stream: Rewound<S>,
+    stream: S,
     moved: Arc<AtomicU64>,
 }
 
 impl<S> Half<S> {
-    fn new(stream: S, early: BytesMut) -> Self {
+    fn new(stream: S) -> Self {
         Self {
-            stream: Rewound::new(stream, early),
+            stream,
             moved: Arc::default(),
         }
     }

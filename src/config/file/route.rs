@@ -31,6 +31,9 @@ pub(in crate::config) struct Route {
     /// What is done about callers who are not known yet: `wait`, `background` or `off`.
     /// Default: `users.first_sight`.
     pub(in crate::config) first_sight: Option<FirstSight>,
+    /// Whether WebSockets, event streams and calls may go on when the token has expired.
+    /// Default: `false`, they end with it.
+    pub(in crate::config) outlive_token: Option<bool>,
 }
 
 /// What the caller's token must hold.

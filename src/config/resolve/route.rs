@@ -34,6 +34,7 @@ fn one(key: &str, file: &file::Route, cx: &mut Context<'_>) -> Route {
         opaque_paths: file.paths == Some(Paths::Opaque),
         cors: cors::route(&member(key, "cors"), file.cors.as_ref(), cx),
         first_sight: file.first_sight,
+        outlives_token: file.outlive_token.unwrap_or(false),
         paths,
     }
 }

@@ -90,6 +90,7 @@ fn one(
         Source::Cookie(name) => cookie(key, name, cx),
         Source::Header(name) => header_source(key, name, headers, cx),
         Source::Query(name) => query(key, name, cx),
+        Source::WebsocketProtocol => Some(TokenSource::WebsocketProtocol),
     }
 }
 
