@@ -624,3 +624,89 @@ fn curl_speaks_it() {
         .collect();
     assert_eq!(paths, HashSet::from(["/a".to_owned()]));
 }
+
+/// Asks for another protocol on a stream (RFC 8441).
+fn connect(client: &Http2, protocol: &'static str, token: &str) -> http::Request<()> {
+    eventually("the server's settings", || {
+        client
+            .send
+            .is_extended_connect_protocol_enabled()
+            .then_some(())
+    });
+    let mut asked = request(Method::CONNECT, "/socket?a=b", token)
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-protocol", "chat")
+        .body(())
+        .unwrap();
+    let protocol = h2::ext::Protocol::from_static(protocol);
+    asked.extensions_mut().insert(protocol);
+    asked
+}
+
+#[test]
+fn a_websocket_needs_no_connection_of_its_own() {
+    let app = App::with(|received| match received.header("upgrade") {
+        Some("websocket") => Answer::Own(Box::new(|mut stream| {
+            let head = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+                        sec-websocket-accept: x\r\nsec-websocket-protocol: chat\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes());
+            let mut piece = [0; 100];
+            while let Ok(count @ 1..) = std::io::Read::read(&mut stream, &mut piece) {
+                let _ = stream.write_all(&piece[..count]);
+            }
+            let _ = stream.write_all(b"goodbye");
+        })),
+        _ => Answer::Bytes(answer("200 OK", "", "hello")),
+    });
+    let issuer = Issuer::new();
+    let usher = Usher::start(&app, &issuer, "");
+    let client = Http2::connect(usher.address);
+    let token = issuer.token("alice");
+    let (answer, mut stream) = client.start(connect(&client, "websocket", &token), false);
+    client.runtime.block_on(async {
+        let (head, mut body) = answer.await.unwrap().into_parts();
+        assert_eq!(head.status, 200);
+        assert_eq!(head.headers["sec-websocket-protocol"], "chat");
+        for name in ["upgrade", "connection", "sec-websocket-accept"] {
+            assert!(!head.headers.contains_key(name), "{name}");
+        }
+        for number in 0..20 {
+            let message = Bytes::from(format!("frame {number}"));
+            http2::write(&mut stream, message.clone(), false)
+                .await
+                .unwrap();
+            let back = body.data().await.unwrap().unwrap();
+            body.flow_control().release_capacity(back.len()).unwrap();
+            assert_eq!(back, message);
+        }
+        stream.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(body.data().await.unwrap().unwrap(), "goodbye");
+        // The end may come as a frame without data.
+        while let Some(data) = body.data().await {
+            assert!(data.unwrap().is_empty());
+        }
+    });
+    let received = app.last();
+    assert_eq!(received.line(), "GET /socket?a=b HTTP/1.1");
+    assert_eq!(received.header("x-user-id"), Some("alice"));
+    assert_eq!(received.header("connection"), Some("upgrade"));
+    assert_eq!(received.header("sec-websocket-key").unwrap().len(), 24);
+    assert_eq!(client.ask(get("/", &token)).unwrap().status, 200);
+}
+
+#[test]
+fn a_websocket_is_judged_like_any_request() {
+    let (app, issuer, usher) = setup("");
+    let client = Http2::connect(usher.address);
+    let token = issuer.token("alice");
+    let ask = |protocol, token: &str| {
+        let (answer, _open) = client.start(connect(&client, protocol, token), false);
+        client.runtime.block_on(http2::read(answer)).unwrap().status
+    };
+    assert_eq!(ask("websocket", "nonsense"), 401);
+    assert_eq!(ask("connect-udp", &token), 405);
+    assert_eq!(app.count(), 0);
+    // An app that does not agree answers as it likes.
+    assert_eq!(ask("websocket", &token), 200);
+    assert_eq!(client.ask(get("/", &token)).unwrap().status, 200);
+}

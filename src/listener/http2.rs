@@ -3,6 +3,7 @@
 //!
 //! Frames are the library's; here is who may open how many streams, and when it ends.
 
+mod duplex;
 mod exchange;
 mod message;
 
@@ -60,7 +61,8 @@ impl Settings {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(whole(limits.streams))
             .max_header_list_size(whole(list))
-            .max_send_buffer_size(SEND_BUFFER);
+            .max_send_buffer_size(SEND_BUFFER)
+            .enable_connect_protocol();
         Self {
             builder,
             keep_alive: settings.timeouts.keep_alive,
@@ -97,6 +99,7 @@ impl Settings {
             worker,
             peer,
             streams: Arc::new(streams),
+            guard: guard.clone(),
         };
         connection.run(guard).await
     }
@@ -109,6 +112,7 @@ struct Connection<'a> {
     worker: &'a Arc<Worker>,
     peer: &'a Arc<Peer>,
     streams: Arc<Streams>,
+    guard: Guard,
 }
 
 /// What happens on a connection.
@@ -170,7 +174,7 @@ impl Connection<'_> {
     fn start(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let turn = Turn::new(&self.streams);
         let (worker, peer) = (self.worker.clone(), self.peer.clone());
-        let exchange = Exchange::new(respond, self.settings.idle);
+        let exchange = Exchange::new(respond, self.settings.idle, self.guard.clone());
         tokio::spawn(async move {
             let answered = exchange.run(&worker, &peer, request).await;
             turn.end(answered);

@@ -63,6 +63,24 @@ pub fn poll_frame(
     }
 }
 
+/// How many of so many bytes the other side, and our own bound, have room for; at least one.
+pub fn poll_room(
+    stream: &mut SendStream<Bytes>,
+    wanted: usize,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, Refused>> {
+    stream.reserve_capacity(wanted);
+    loop {
+        match stream.capacity() {
+            0 => match ready!(stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(Err(Refused)),
+            },
+            room => return Poll::Ready(Ok(room)),
+        }
+    }
+}
+
 /// A body on its way out.
 #[derive(Debug)]
 pub struct Outbound {
@@ -90,27 +108,13 @@ impl Outbound {
     /// Sends what is there, as far as there is room; tells whether that was the end.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Refused>> {
         while !self.data.is_empty() {
-            let room = ready!(self.poll_room(cx))?;
+            let room = ready!(poll_room(&mut self.stream, self.data.len(), cx))?;
             let piece = self.data.split_to(room.min(self.data.len()));
             let end = self.last && self.data.is_empty();
             let sent = self.stream.send_data(piece, end);
             sent.map_err(|_| Refused)?;
         }
         Poll::Ready(Ok(self.last))
-    }
-
-    /// How many bytes the other side, and our own bound, have room for; at least one.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Refused>> {
-        self.stream.reserve_capacity(self.data.len());
-        loop {
-            match self.stream.capacity() {
-                0 => match ready!(self.stream.poll_capacity(cx)) {
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return Poll::Ready(Err(Refused)),
-                },
-                room => return Poll::Ready(Ok(room)),
-            }
-        }
     }
 
     /// Takes the next piece, once all before it was sent; `None` is the end. Tells whether

@@ -5,14 +5,16 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
+use http::request::Parts;
 use http::{Method, Request, StatusCode, header};
 
 use crate::body::{RequestBody, Source};
 use crate::deadline::Deadline;
 use crate::denial::{self, Denial};
+use crate::drain::Guard;
 use crate::edge::Peer;
 use crate::head::Head;
 use crate::respond::Response;
@@ -22,6 +24,7 @@ use crate::wire::framing::Framing;
 use crate::wire::http2::{self, Outbound};
 use crate::wire::request;
 
+use super::duplex::Duplex;
 use super::message;
 
 /// A stream, as the one who answers sees it.
@@ -30,6 +33,7 @@ pub(super) struct Exchange {
     inbound: Option<Inbound>,
     /// How long the client may not take what is sent.
     idle: Duration,
+    guard: Guard,
 }
 
 /// A body that the client sends.
@@ -51,11 +55,12 @@ enum Looked {
 }
 
 impl Exchange {
-    pub(super) fn new(respond: SendResponse<Bytes>, idle: Duration) -> Self {
+    pub(super) fn new(respond: SendResponse<Bytes>, idle: Duration, guard: Guard) -> Self {
         Self {
             respond,
             inbound: None,
             idle,
+            guard,
         }
     }
 
@@ -68,6 +73,9 @@ impl Exchange {
     ) -> bool {
         let (parts, stream) = request.into_parts();
         let to_head = parts.method == Method::HEAD;
+        if message::begins_websocket(&parts) {
+            return Box::pin(self.open_websocket(worker, peer, parts, stream)).await;
+        }
         let response = match message::head(parts) {
             Ok(head) => self.ask(worker, peer, head, stream).await,
             Err((head, denial)) => Some(worker.refuse(peer, Some(&head), denial)),
@@ -90,7 +98,12 @@ impl Exchange {
             Ok(body) => body,
             Err(denial) => return Some(worker.refuse(peer, Some(&head), denial)),
         };
-        let mut handled = pin!(worker.handle(peer, head, body));
+        self.wait(worker.handle(peer, head, body)).await
+    }
+
+    /// Waits for the line's answer; `None` when the client gives up before.
+    async fn wait(&mut self, handled: impl Future<Output = Response>) -> Option<Response> {
+        let mut handled = pin!(handled);
         poll_fn(|cx| {
             loop {
                 if let Poll::Ready(response) = handled.as_mut().poll(cx) {
@@ -107,6 +120,46 @@ impl Exchange {
             }
         })
         .await
+    }
+
+    /// Asks for a WebSocket, and becomes one if the app agrees (RFC 8441).
+    async fn open_websocket(
+        mut self,
+        worker: &Worker,
+        peer: &Peer,
+        parts: Parts,
+        stream: RecvStream,
+    ) -> bool {
+        let asked = message::head(parts).and_then(|mut head| match message::upgrade(&mut head) {
+            Ok(()) => Ok(head),
+            Err(denial) => Err((head, denial)),
+        });
+        let mut response = match asked {
+            Ok(head) => match self
+                .wait(worker.handle(peer, head, RequestBody::empty()))
+                .await
+            {
+                Some(response) => response,
+                None => return false,
+            },
+            Err((head, denial)) => worker.refuse(peer, Some(&head), denial),
+        };
+        let Some(tunnel) = response.tunnel.take() else {
+            return self.answer(response, false).await;
+        };
+        let Ok(send) = self
+            .respond
+            .send_response(message::accept(&response), false)
+        else {
+            return false;
+        };
+        drop(response);
+        let client = Duplex::new(stream, send);
+        let joined = tunnel.join(client, BytesMut::new(), &mut self.guard).await;
+        if let Err(error) = &joined {
+            tracing::debug!(%error, client = %peer, "a WebSocket ended");
+        }
+        joined.is_ok()
     }
 
     fn expect_body(&mut self, head: &Head, stream: RecvStream) -> Result<RequestBody, Denial> {

@@ -1,7 +1,9 @@
 //! Heads, between HTTP/2's form and ours.
 
+use data_encoding::BASE64;
+use h2::ext::Protocol;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response as Http2Response, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Response as Http2Response, Version, header};
 
 use crate::denial::{Denial, Reason};
 use crate::fields::Fields;
@@ -40,6 +42,44 @@ pub(super) fn head(parts: Parts) -> Result<Box<Head>, (Box<Head>, Denial)> {
         Some(detail) => Err((head, Denial::new(Reason::BadTarget, detail))),
         None => Ok(head),
     }
+}
+
+/// Whether a stream is to become a WebSocket: an extended CONNECT (RFC 8441 §4).
+pub(super) fn begins_websocket(parts: &Parts) -> bool {
+    let protocol = || parts.extensions.get::<Protocol>();
+    parts.method == Method::CONNECT && protocol().is_some_and(|name| name.as_str() == "websocket")
+}
+
+/// The same request in HTTP/1.1's words (RFC 8441 §5), which the app understands.
+///
+/// # Errors
+/// `Internal` when the operating system gives no random bytes.
+pub(super) fn upgrade(head: &mut Head) -> Result<(), Denial> {
+    let mut key = [0; 16];
+    getrandom::fill(&mut key).map_err(|_| Denial::new(Reason::Internal, "no random bytes"))?;
+    let key = HeaderValue::from_str(&BASE64.encode(&key));
+    let key = key.map_err(|_| Denial::new(Reason::Internal, "base64 fits no header"))?;
+    head.method = Method::GET;
+    head.version = Version::HTTP_11;
+    let fields = &mut head.fields;
+    fields.insert(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
+    fields.insert(&header::UPGRADE, &HeaderValue::from_static("websocket"));
+    fields.insert(&header::SEC_WEBSOCKET_KEY, &key);
+    Ok(())
+}
+
+/// The answer to it when the app has switched.
+pub(super) fn accept(response: &Response) -> Http2Response<()> {
+    let mut answer = Http2Response::new(());
+    *answer.headers_mut() = header_map(&response.fields);
+    for name in [
+        header::CONNECTION,
+        header::UPGRADE,
+        header::SEC_WEBSOCKET_ACCEPT,
+    ] {
+        answer.headers_mut().remove(name);
+    }
+    answer
 }
 
 fn join_cookies(map: &HeaderMap, fields: &mut Fields) {
