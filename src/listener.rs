@@ -7,6 +7,7 @@ mod client;
 mod connection;
 mod crowd;
 mod door;
+mod handshake;
 mod http2;
 mod proxy;
 mod socket;
@@ -32,7 +33,7 @@ use connection::Server;
 use crowd::{Crowd, Full, Seat};
 use door::Hall;
 
-pub use door::{Door, Doors};
+pub use door::{Closed, Door, Doors};
 
 /// How long accepting rests when the process is out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
