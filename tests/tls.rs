@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::common::app::{Answer, answer};
 use crate::common::authority::{Authority, Pair};
+use crate::common::command::run;
 use crate::common::{App, Client, Issuer, Usher, eventually, tls};
 
 fn request(token: &str, lines: &str) -> String {
@@ -135,6 +136,19 @@ fn old_versions_and_other_protocols_are_refused() {
     eventually("it is counted", || {
         (house.failures("protocol") >= 1.0).then_some(())
     });
+}
+
+#[test]
+fn a_client_that_knows_http2_speaks_it() {
+    let house = House::new();
+    for (argument, version) in [("--http2", "2"), ("--http1.1", "1.1"), ("--http1.0", "1.0")] {
+        let curl = house.curl(&[argument, "--write-out", " by %{http_version}"]);
+        let said = String::from_utf8_lossy(&curl.stdout).into_owned();
+        // usher answers HTTP/1.0 in the words of HTTP/1.1, as RFC 9110 §6.2 wants.
+        let version = version.replace("1.0", "1.1");
+        assert_eq!(said, format!("hello by {version}"), "{curl:?}");
+        assert_eq!(house.app.last().header("x-forwarded-proto"), Some("https"));
+    }
 }
 
 #[test]
@@ -476,6 +490,10 @@ fn material_that_cannot_be_used_is_named() {
                 .err()
         });
         let error = error.expect("it cannot start").to_string();
+        let file = authority.root.with_file_name("usher.yaml");
+        std::fs::write(&file, &config).unwrap();
+        let (code, _, said) = run(&["check", file.to_str().unwrap()]);
+        assert!(code == 78 && said.contains(&error), "check says: {said}");
         assert!(
             error.starts_with("TLS: ") && error.contains(phrase),
             "{phrase}: {error}"
