@@ -186,7 +186,7 @@ fn upstream_tls(settings: &config::Upstream) -> Result<Option<tls::Client>, Star
     let (Some(tls), Address::Tcp(host, _)) = (&settings.tls, &settings.address) else {
         return Ok(None);
     };
-    let client = tls::client(host, tls).map_err(StartError::Tls)?;
+    let client = tls::client(host, tls, settings.http2).map_err(StartError::Tls)?;
     Ok(Some(client))
 }
 

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
 use crate::common::app::{Answer, answer, bare};
 use crate::common::authority::{Authority, Pair};
+use crate::common::http2::Http2App;
 use crate::common::process::Process;
 use crate::common::{App, Issuer, Usher, bridge, eventually, free_port, tls};
 
@@ -231,4 +233,34 @@ fn openssl_is_an_app_too() {
     });
     let reply = house.usher.get("/x", &house.issuer.token("alice"));
     assert!(reply.body.contains("TLSv1.3"), "{}", reply.body);
+}
+
+/// HTTP/2 within TLS, which the app has to agree to.
+#[test]
+fn an_app_that_speaks_http2_within_tls_is_reached() {
+    let (app, authority, issuer) = (Http2App::echo(100), Authority::new(), Issuer::new());
+    let pair = authority.server("app", &["localhost"]);
+    let start = |protocols: &[&[u8]]| {
+        let mut config = tls::server(&pair, None).as_ref().clone();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let address = bridge::tls(config.into(), app.address);
+        let text = format!(
+            "upstream: {{ url: 'h2://localhost:{}', {} }}\nissuers: [{}]\nworkers: 1\n",
+            address.port(),
+            ca(&authority),
+            issuer.yaml()
+        );
+        Usher::configured(&text)
+    };
+    let (token, usher) = (issuer.token("alice"), start(&[b"h2", b"http/1.1"]));
+    for _ in 0..3 {
+        assert_eq!(usher.get("/x", &token).status, 200);
+    }
+    assert_eq!(app.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(app.last().uri.to_string(), "https://app.test/x");
+    for protocols in [&[b"http/1.1".as_slice()][..], &[]] {
+        let usher = start(protocols);
+        assert_eq!(usher.get("/x", &token).status, 502);
+        assert_eq!(usher.line("/x")["reason"], "upstream_unreachable");
+    }
 }

@@ -47,8 +47,9 @@ fn certificates(config: &Config) -> Vec<String> {
         let name = listener.listen.to_string();
         tls::server(name, listener.tls.as_ref()?).err()
     });
-    let app = match (&config.upstream.tls, &config.upstream.address) {
-        (Some(settings), Address::Tcp(host, _)) => tls::client(host, settings).err(),
+    let upstream = &config.upstream;
+    let app = match (&upstream.tls, &upstream.address) {
+        (Some(tls), Address::Tcp(host, _)) => tls::client(host, tls, upstream.http2).err(),
         _ => None,
     };
     let problems = listeners.chain(app);

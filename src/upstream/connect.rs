@@ -27,7 +27,13 @@ pub(super) async fn open(address: &Address, tls: Option<&tls::Client>) -> io::Re
     let connector = TlsConnector::from(tls.config.current());
     let secured = connector.connect(tls.name.clone(), stream).await;
     let secured = secured.map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))?;
-    Ok(Stream::from(TlsStream::Client(secured)))
+    let stream = Stream::from(TlsStream::Client(secured));
+    // Nobody may take HTTP/2 for granted within TLS (RFC 9113 §3.2).
+    if tls.http2 && stream.protocol() != Some(b"h2") {
+        let what = "the app does not agree to HTTP/2 (ALPN); write `https://` for HTTP/1.1";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+    }
+    Ok(stream)
 }
 
 async fn plain(address: &Address) -> io::Result<Stream> {

@@ -169,7 +169,7 @@ fn what_is_said_about_the_upstream_fits_its_address() {
 fn the_upstream_is_a_plain_address() {
     let cases = [
         ("https://app:1/api", "has a path"),
-        ("h2://app:1", "uses h2, which is not supported"),
+        ("h3://app:1", "uses h3, which is not supported"),
         ("'unix:'", "names no socket"),
         ("http://app:1/api", "has a path, \"/api\". Remove it"),
         ("ftp://app", "is not supported"),
@@ -393,7 +393,7 @@ fn an_unset_variable_is_one_problem() {
 fn ten_problems_in_one_file_are_all_reported_at_once() {
     let text = "listen: nowhere
 admni: off
-upstream: h2c://app
+upstream: ftp://app
 workers: many
 issuers:
   - issuer: https://idp.example.com/

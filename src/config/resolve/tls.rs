@@ -129,7 +129,7 @@ pub(super) fn client(
             cx.error(
                 &member("upstream", name),
                 "is for TLS, which `upstream.url` does not ask for",
-                "Write `https://` there, or remove it.",
+                "Write `https://` or `h2://` there, or remove it.",
             );
         }
         return None;

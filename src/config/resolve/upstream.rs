@@ -25,7 +25,8 @@ pub(super) fn resolve(
     if url.is_none() {
         cx.report.missing(key, REMEDY);
     }
-    let spoken = url.is_some_and(|url| url.starts_with("https:"));
+    let begins = |scheme: &str| url.is_some_and(|url| url.starts_with(scheme));
+    let spoken = begins("https:") || begins("h2:");
     let address = url.and_then(|url| address(key, url, listeners, cx));
     let max_idle = full.and_then(|full| full.max_idle);
     let idle = full.and_then(|full| full.idle);
@@ -41,7 +42,7 @@ pub(super) fn resolve(
             Duration::from_secs(1),
             cx,
         ),
-        http2: url.is_some_and(|url| url.starts_with("h2c:")),
+        http2: begins("h2c:") || begins("h2:"),
         tls: tls::client(full, spoken, cx),
         host: host(full.and_then(|full| full.host.as_deref()), cx),
     }
@@ -62,7 +63,7 @@ fn address(key: &str, text: &str, listeners: &[Listener], cx: &mut Context<'_>) 
     match check(text) {
         Ok(url) => {
             let port = url.port.unwrap_or(match url.scheme.as_str() {
-                "https" => 443,
+                "https" | "h2" => 443,
                 _ => 80,
             });
             if listeners
@@ -82,7 +83,7 @@ fn address(key: &str, text: &str, listeners: &[Listener], cx: &mut Context<'_>) 
 
 fn check(text: &str) -> Result<Url, (String, &'static str)> {
     let url = Url::parse(text).map_err(|(message, _)| (message.to_owned(), REMEDY))?;
-    if !matches!(url.scheme.as_str(), "http" | "https" | "h2c") {
+    if !matches!(url.scheme.as_str(), "http" | "https" | "h2" | "h2c") {
         return Err((
             format!("uses {}, which is not supported", url.scheme),
             REMEDY,
