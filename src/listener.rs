@@ -225,13 +225,13 @@ pub async fn converse(
     server.converse(&worker, arriving, guard).await;
 }
 
-/// Tells a client that there is no place, without waiting for it to listen. Where HTTP is not
-/// the first thing that is spoken it would not understand.
+/// Tells a client that there is no place, without waiting for it to listen. Before TLS it would
+/// not understand.
 fn refuse(hall: &Hall, stream: &Stream) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
         content-type: application/json; charset=utf-8\r\ncontent-length: 35\r\nconnection: close\r\n\r\n\
         {\"error\":\"temporarily_unavailable\"}";
-    if hall.is_empty() {
+    if hall.is_clear() {
         stream.try_write(FULL);
     }
 }

@@ -163,6 +163,7 @@ impl Server {
         if !hall.tells_clients_apart() {
             let Ok(seat) = seat(self.crowd.as_ref(), client) else {
                 self.metrics.refused.inc();
+                super::refuse(hall, &stream);
                 return None;
             };
             place.seat = seat;

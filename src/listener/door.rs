@@ -123,6 +123,11 @@ impl Hall {
         self.proxies.is_none() && self.tls.is_none()
     }
 
+    /// Whether nothing is hidden by TLS.
+    pub(super) fn is_clear(&self) -> bool {
+        self.tls.is_none()
+    }
+
     /// Whether the address of a connection is the client's, as far as the socket knows.
     pub(super) fn tells_clients_apart(&self) -> bool {
         self.proxies.is_none()

@@ -177,8 +177,11 @@ impl Followed {
     }
 }
 
-/// Looks at the files of all of these, for ever.
+/// Looks at the files of all of these for ever, if there are any.
 pub async fn follow(all: Vec<Followed>, metrics: Metrics) {
+    if all.is_empty() {
+        return;
+    }
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
