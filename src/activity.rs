@@ -13,11 +13,13 @@ pub const BUSY: u8 = 1;
 pub const IDLE: u8 = 2;
 /// Nothing of a request has come yet on a new connection, or what stands before it is being read.
 pub const NEW: u8 = 3;
+/// A TLS handshake is under way.
+pub const HANDSHAKE: u8 = 4;
 /// Another protocol than HTTP is spoken.
-pub const TUNNEL: u8 = 4;
+pub const TUNNEL: u8 = 5;
 /// Nothing is asked, and what comes need not be the beginning of a request; whoever serves the
 /// connection closes it when it is time.
-pub const STILL: u8 = 5;
+pub const STILL: u8 = 6;
 
 /// What a connection is doing, and since when, in ticks of the watchman's clock.
 #[derive(Debug)]
@@ -62,6 +64,16 @@ impl Activity {
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.enter(BUSY);
         Busy(self.clone())
+    }
+
+    /// From now on a TLS handshake is under way.
+    pub fn shake_hands(&self) {
+        self.enter(HANDSHAKE);
+    }
+
+    /// The first byte of a request may come; nothing of it has.
+    pub fn begin(&self) {
+        self.enter(NEW);
     }
 
     /// From now on the connection is a tunnel, or closed.

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 use crate::admin::Readiness;
 use crate::clock::Clock;
-use crate::config::{Config, Listen};
+use crate::config::{self, Address, Config, Listen};
 use crate::cors::Rules;
 use crate::edge::Edge;
 use crate::endpoint::Endpoints;
@@ -17,6 +17,7 @@ use crate::identity::{CallerClaims, Kept};
 use crate::route::Routes;
 use crate::sidecar::Sidecar;
 use crate::telemetry::{Sink, Telemetry};
+use crate::tls;
 use crate::upstream::{self, Upstream};
 use crate::users::{self, Users};
 
@@ -47,6 +48,8 @@ pub enum StartError {
     Keys(identify::StartError),
     /// The directory or the provisioner cannot be used.
     Users(users::StartError),
+    /// Certificates or keys for TLS cannot be used.
+    Tls(String),
     /// The operating system gives no threads.
     Threads(std::io::Error),
 }
@@ -70,6 +73,7 @@ impl fmt::Display for StartError {
             }
             Self::Keys(error) => write!(f, "{error}"),
             Self::Users(error) => write!(f, "users: {error}"),
+            Self::Tls(problem) => write!(f, "TLS: {problem}"),
             Self::Threads(error) => write!(f, "cannot start worker threads: {error}"),
         }
     }
@@ -89,6 +93,10 @@ pub struct Assembled {
     pub refreshers: Vec<Refresher>,
     /// What the workers' pools count.
     pub pools: upstream::Metrics,
+    /// TLS to the app, where it is spoken.
+    pub upstream_tls: Option<tls::Client>,
+    /// What is counted about certificates.
+    pub tls_metrics: tls::Metrics,
 }
 
 /// Makes the parts; nothing is bound, and no task runs yet.
@@ -109,6 +117,8 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
     let users = users(settings, &options.clock, &mut registry).await?;
     let pools = upstream::Metrics::default();
     pools.register(&mut registry);
+    let tls_metrics = tls::Metrics::default();
+    tls_metrics.register(&mut registry);
     let names = routes.all().iter().map(|route| route.name.clone());
     let telemetry = Telemetry::new(
         &settings.log,
@@ -133,6 +143,8 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         identify,
         refreshers,
         pools,
+        upstream_tls: upstream_tls(&settings.upstream)?,
+        tls_metrics,
     })
 }
 
@@ -168,6 +180,14 @@ async fn users(
     metrics.register(registry);
     let users = Users::open(settings.clone(), metrics, clock.clone()).await;
     users.map(Arc::new).map(Some).map_err(StartError::Users)
+}
+
+fn upstream_tls(settings: &config::Upstream) -> Result<Option<tls::Client>, StartError> {
+    let (Some(tls), Address::Tcp(host, _)) = (&settings.tls, &settings.address) else {
+        return Ok(None);
+    };
+    let client = tls::client(host, tls, settings.http2).map_err(StartError::Tls)?;
+    Ok(Some(client))
 }
 
 fn edge(settings: &Config) -> Edge {

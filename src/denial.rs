@@ -184,6 +184,8 @@ reasons! {
     ClaimRefused = "claim_refused", Client, UNAUTHORIZED, InvalidToken;
     /// The claim that holds the user's id is missing.
     IdMissing = "id_missing", Client, UNAUTHORIZED, InvalidToken;
+    /// The token is bound to a certificate, and whoever sent it has not shown that one.
+    CertificateMismatch = "certificate_mismatch", Client, UNAUTHORIZED, InvalidToken;
     /// The user's id, or another claim for a header, is empty, padded, or holds control characters.
     IdentityRefused = "identity_refused", Client, UNAUTHORIZED, InvalidToken;
     /// The identity headers of this token would exceed `limits.identity_bytes`.

@@ -97,7 +97,11 @@ impl Gate {
                 )),
             };
         };
-        let verified = match self.identify.identify(&bearer.token).await {
+        let verified = match self
+            .identify
+            .identify(&bearer.token, head.certificate)
+            .await
+        {
             Ok(verified) => verified,
             Err(denial) => return Err(denial.of_token(fingerprint(&bearer.token))),
         };

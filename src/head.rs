@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::{Method, Uri, Version, header};
 
 use crate::fields::Fields;
+use crate::identity::Thumbprint;
 use crate::wire::request;
 
 /// The head of a request, as it was read.
@@ -138,6 +139,8 @@ pub struct RequestHead<'a> {
     pub upgrade: bool,
     /// The client, as the last proxy that is trusted saw it.
     pub client: Option<IpAddr>,
+    /// The certificate by which whoever sent it has proved who it is.
+    pub certificate: Option<&'a Thumbprint>,
 }
 
 impl RequestHead<'_> {

@@ -1,6 +1,8 @@
 //! Who is calling, as the token says.
 
 use arc_swap::ArcSwapOption;
+use aws_lc_rs::digest;
+use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 
 use crate::user::Known;
@@ -20,8 +22,29 @@ pub struct Identity {
     /// The identity headers as they are sent: lines of a head, each with its end. A header
     /// whose claim the token has not is left out.
     pub lines: Box<[u8]>,
+    /// The certificate that the token is bound to (RFC 8705 §3): it is good for nobody else.
+    pub holder: Option<Box<Thumbprint>>,
     /// What `users` found when it was asked for this caller.
     pub known: ArcSwapOption<Known>,
+}
+
+/// The SHA-256 of a certificate in DER, by which a token names its holder (RFC 8705 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thumbprint([u8; 32]);
+
+impl Thumbprint {
+    /// Of a certificate.
+    pub fn of(certificate: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
+        Self(bytes)
+    }
+
+    /// As a token spells it: base64url without padding; `None` if that is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
 }
 
 /// The place of a claim among those that are kept.

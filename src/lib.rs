@@ -13,7 +13,7 @@
 //! |---|---|
 //! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`drain`], [`activity`], [`deadline`], [`stream`] |
 //! | settings | [`config`] |
-//! | abilities | [`identify`], [`users`], [`route`], [`edge`], [`telemetry`] |
+//! | abilities | [`identify`], [`users`], [`route`], [`edge`], [`tls`], [`telemetry`] |
 //! | decision | [`gate`] |
 //! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`cors`] |
 //! | the line | [`sidecar`] |
@@ -49,6 +49,7 @@ pub mod secret;
 pub mod sidecar;
 pub mod stream;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 pub mod user;
 pub mod users;

@@ -7,6 +7,7 @@ mod client;
 mod connection;
 mod crowd;
 mod door;
+mod handshake;
 mod http2;
 mod proxy;
 mod socket;
@@ -32,7 +33,7 @@ use connection::Server;
 use crowd::{Crowd, Full, Seat};
 use door::Hall;
 
-pub use door::{Door, Doors};
+pub use door::{Closed, Door, Doors};
 
 /// How long accepting rests when the process is out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -224,13 +225,13 @@ pub async fn converse(
     server.converse(&worker, arriving, guard).await;
 }
 
-/// Tells a client that there is no place, without waiting for it to listen. Where HTTP is not
-/// the first thing that is spoken it would not understand.
+/// Tells a client that there is no place, without waiting for it to listen. Before TLS it would
+/// not understand.
 fn refuse(hall: &Hall, stream: &Stream) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
         content-type: application/json; charset=utf-8\r\ncontent-length: 35\r\nconnection: close\r\n\r\n\
         {\"error\":\"temporarily_unavailable\"}";
-    if hall.is_empty() {
+    if hall.is_clear() {
         stream.try_write(FULL);
     }
 }

@@ -10,8 +10,9 @@ use crate::admin::{Admin, Readiness};
 use crate::assemble::{Assembled, Options, StartError, assemble};
 use crate::config::{Config, Listen, Listener, Shutdown};
 use crate::drain::Drain;
-use crate::listener::{self, Door, Doors, Workers};
+use crate::listener::{self, Closed, Door, Doors, Workers};
 use crate::sidecar::Worker;
+use crate::tls::{self, Followed};
 use crate::upstream::Pool;
 
 /// How often verdicts whose time is over leave memory.
@@ -62,7 +63,10 @@ fn doors(settings: &Config, parts: &Assembled) -> Result<Vec<Door>, StartError> 
     let mut doors = Doors::new(parts.sidecar.telemetry.metrics().connections.clone());
     let open = |listener: &Listener| {
         let opened = doors.open(listener);
-        opened.map_err(|error| StartError::Bind(listener.listen.clone(), error))
+        opened.map_err(|closed| match closed {
+            Closed::Bind(error) => StartError::Bind(listener.listen.clone(), error),
+            Closed::Tls(problem) => StartError::Tls(problem),
+        })
     };
     settings.listeners.iter().map(open).collect()
 }
@@ -101,6 +105,7 @@ impl Bound {
         let telemetry = self.parts.sidecar.telemetry.clone();
         let workers =
             Arc::new(Workers::start(self.workers(), &self.settings).map_err(StartError::Threads)?);
+        let followed = self.followed();
         let mut background = JoinSet::new();
         for refresher in self.parts.refreshers {
             background.spawn(refresher.run());
@@ -113,6 +118,7 @@ impl Bound {
                 identify.sweep();
             }
         });
+        background.spawn(tls::follow(followed, self.parts.tls_metrics.clone()));
         if let Some(admin) = self.admin {
             background.spawn(admin.run());
         }
@@ -142,10 +148,24 @@ impl Bound {
         Ok(ended)
     }
 
+    /// Everything whose certificates may change.
+    fn followed(&self) -> Vec<Followed> {
+        let app = self.parts.upstream_tls.iter();
+        let app = app.map(|tls| Followed::Client(tls.config.clone()));
+        self.doors
+            .iter()
+            .filter_map(Door::followed)
+            .chain(app)
+            .collect()
+    }
+
     fn workers(&self) -> Vec<Worker> {
         let worker = |_| Worker {
             sidecar: self.parts.sidecar.clone(),
-            pool: Arc::new(Pool::new(&self.settings, self.parts.pools.clone())),
+            pool: Arc::new(
+                Pool::new(&self.settings, self.parts.pools.clone())
+                    .with_tls(self.parts.upstream_tls.clone()),
+            ),
         };
         (0..self.settings.workers).map(worker).collect()
     }

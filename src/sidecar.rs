@@ -97,7 +97,7 @@ impl Worker {
         }
 
         let arrival = sidecar.edge.receive(peer, &mut head)?;
-        let request = sidecar.edge.read(&arrival, &head)?;
+        let request = sidecar.edge.read(peer, &arrival, &head)?;
 
         let route = sidecar.routes.find(&request)?;
         record.route(route.index);

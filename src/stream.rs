@@ -5,11 +5,12 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 /// A connection, to a client or to the app.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// TLS over one of these; boxed, since it is much larger than they are.
+    Tls(Box<TlsStream<Self>>),
 }
 
 /// A connection on its way to the runtime of another thread.
@@ -48,6 +51,12 @@ impl From<TcpStream> for Stream {
     }
 }
 
+impl From<TlsStream<Self>> for Stream {
+    fn from(stream: TlsStream<Self>) -> Self {
+        Self::Tls(Box::new(stream))
+    }
+}
+
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
         Self::Unix(stream)
@@ -66,6 +75,10 @@ macro_rules! each {
                 let $stream = Pin::new(stream);
                 $call
             }
+            Self::Tls(stream) => {
+                let $stream = Pin::new(&mut **stream);
+                $call
+            }
         }
     };
 }
@@ -79,7 +92,31 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
             Self::Unix(_) => Ok(()),
+            Self::Tls(stream) => stream.get_ref().0.set_nodelay(),
         }
+    }
+
+    /// The protocol that ALPN has chosen (RFC 7301), where TLS is spoken and both sides know it.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
+    /// The certificate by which the other side has proved who it is, in DER.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        let Self::Tls(stream) = self else {
+            return None;
+        };
+        let chain = stream.get_ref().1.peer_certificates()?;
+        chain.first().map(|leaf| &**leaf)
+    }
+
+    /// Whether its end has to be announced: without that, whoever reads cannot tell it from one
+    /// that somebody on the way has made (RFC 8446 §6.1).
+    pub fn announces_its_end(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 
     /// Takes the connection away from the runtime of the calling thread.
@@ -90,6 +127,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.into_std().map(Detached::Tcp),
             Self::Unix(stream) => stream.into_std().map(Detached::Unix),
+            Self::Tls(_) => Err(io::Error::other("a TLS session stays where it began")),
         }
     }
 
@@ -100,6 +138,14 @@ impl Stream {
         match self {
             Self::Tcp(stream) => is_blocked(&stream.try_read(&mut byte)),
             Self::Unix(stream) => is_blocked(&stream.try_read(&mut byte)),
+            // What came may be about the session alone (a ticket); only reading tells. Nobody
+            // waits for an idle stream, so nobody has to be woken.
+            Self::Tls(stream) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                let mut buffer = ReadBuf::new(&mut byte);
+                let read = Pin::new(&mut **stream).poll_read(&mut cx, &mut buffer);
+                read.is_pending()
+            }
         }
     }
 
@@ -109,6 +155,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => is_blocked(&SockRef::from(stream).peek(&mut byte)),
             Self::Unix(stream) => is_blocked(&SockRef::from(stream).peek(&mut byte)),
+            Self::Tls(stream) => stream.get_ref().0.is_silent_to_the_kernel(),
         }
     }
 
@@ -118,6 +165,8 @@ impl Stream {
         let _ = match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
+            // It would have to wait for the handshake.
+            Self::Tls(_) => Ok(0),
         };
     }
 }

@@ -233,7 +233,7 @@ fn a_remembered_token_keeps_no_claim_that_nobody_reads() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let parts = usher::assemble(&config, usher::Options::default()).await;
-            let verified = parts.unwrap().identify.identify(TOKEN.trim()).await;
+            let verified = parts.unwrap().identify.identify(TOKEN.trim(), None).await;
             verified.unwrap().identity.kept.len()
         })
     };

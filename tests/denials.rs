@@ -150,6 +150,10 @@ fn scene(reason: Reason) -> Option<Scene> {
         Reason::AudienceRefused => claims(json!({ "aud": "other" })),
         Reason::ClaimRefused => claims(json!({ "exp": "soon" })),
         Reason::IdMissing => claims(json!({ "sub": null })),
+        Reason::CertificateMismatch => {
+            let thumbprint = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU";
+            claims(json!({ "cnf": { "x5t#S256": thumbprint } }))
+        }
         Reason::IdentityRefused => claims(json!({ "sub": "a\nb" })),
         Reason::IdentityTooLarge => {
             let long = json!({ "email": "e".repeat(300) });

@@ -88,6 +88,7 @@ fn messages_pass_both_ways_as_they_come() {
 
 #[test]
 fn a_client_of_http_1_need_not_know() {
+    // Each worker has a connection of its own, and a client may come to any of them.
     let (app, issuer, usher) = setup("workers: 1");
     let token = issuer.token("alice");
     let reply = usher.get("/plain", &token);

@@ -9,6 +9,7 @@
 
 mod cache;
 mod check_connect;
+mod client_certificates;
 mod command_line;
 mod common;
 mod config;
@@ -35,9 +36,11 @@ mod proxy_protocol;
 mod proxying;
 mod routes;
 mod sources;
+mod tls;
 mod tokens;
 mod unix_sockets;
 mod upstream;
+mod upstream_tls;
 mod users;
 mod verify;
 mod verify_user;

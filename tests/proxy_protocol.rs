@@ -242,7 +242,7 @@ fn connections_are_counted_by_the_client_that_was_introduced() {
     };
     let (first, second) = (open("192.0.2.1"), open("192.0.2.1"));
     assert_eq!((first.1, second.1), (Some(200), Some(200)));
-    assert_eq!(open("192.0.2.1").1, None);
+    assert_eq!(open("192.0.2.1").1, Some(503));
     assert_eq!(open("192.0.2.2").1, Some(200));
     assert_eq!(house.usher.metric("usher_connections_refused_total"), 1.0);
     drop(first);

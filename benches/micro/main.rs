@@ -81,7 +81,7 @@ fn edge(count: usize) {
     let edge = &made.sidecar.edge;
     let work = |mut request: Head| {
         let arrival = edge.receive(&peer, &mut request).expect("it is good");
-        black_box(edge.read(&arrival, &request).expect("it is good"));
+        black_box(edge.read(&peer, &arrival, &request).expect("it is good"));
         request
     };
     let mut requests: Vec<_> = (0..=count).map(|_| parts::request()).collect();
@@ -108,7 +108,7 @@ fn identify(cache: &str, count: usize) {
     let made = Made::new(cache, 1);
     let token = parts::TOKEN.trim();
     let work = || {
-        let verified = parts::now(made.identify.identify(token));
+        let verified = parts::now(made.identify.identify(token, None));
         assert!(verified.is_ok());
     };
     work();

@@ -63,8 +63,9 @@ impl Made {
         let mut request = request();
         request.target = Target::parse(&target(routes - 1)).expect("a target");
         let edge = &self.sidecar.edge;
-        let arrival = edge.receive(&peer(), &mut request).expect("it is good");
-        work(&edge.read(&arrival, &request).expect("it is good"));
+        let peer = peer();
+        let arrival = edge.receive(&peer, &mut request).expect("it is good");
+        work(&edge.read(&peer, &arrival, &request).expect("it is good"));
     }
 }
 

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use crate::clock::Clock;
 use crate::config::users::DirectorySettings;
-use crate::config::{self, Config, Loaded, Problem};
+use crate::config::{self, Address, Config, Loaded, Problem};
+use crate::tls;
 use crate::users::Users;
 use crate::users::metrics::Metrics;
 
@@ -17,11 +18,10 @@ pub(super) fn run(file: &Path, connect: bool) -> ExitCode {
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     let (good, written) = match config::load(file) {
         Ok(loaded) => {
-            let missing = if connect {
-                peers(&loaded.config)
-            } else {
-                Vec::new()
-            };
+            let mut missing = certificates(&loaded.config);
+            if connect {
+                missing.extend(peers(&loaded.config));
+            }
             for problem in &missing {
                 let _ = writeln!(err, "{}: {problem}", file.display());
             }
@@ -38,6 +38,22 @@ pub(super) fn run(file: &Path, connect: bool) -> ExitCode {
         (true, Err(_)) => ExitCode::FAILURE,
         (false, _) => ExitCode::from(EX_CONFIG),
     }
+}
+
+/// What is wrong with certificates and keys.
+fn certificates(config: &Config) -> Vec<String> {
+    let listeners = config.listeners.iter();
+    let listeners = listeners.filter_map(|listener| {
+        let name = listener.listen.to_string();
+        tls::server(name, listener.tls.as_ref()?).err()
+    });
+    let upstream = &config.upstream;
+    let app = match (&upstream.tls, &upstream.address) {
+        (Some(tls), Address::Tcp(host, _)) => tls::client(host, tls, upstream.http2).err(),
+        _ => None,
+    };
+    let problems = listeners.chain(app);
+    problems.map(|problem| format!("TLS: {problem}")).collect()
 }
 
 /// What the directory and Redis say is wrong, by name.

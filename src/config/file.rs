@@ -7,6 +7,7 @@ mod issuer;
 mod list;
 mod listener;
 mod route;
+mod tls;
 mod upstream;
 mod users;
 mod value;
@@ -18,6 +19,7 @@ pub(super) use self::issuer::{Fetch, Issuer, Leeway};
 pub(super) use self::list::{List, Named, OneOrMany, TextOr};
 pub(super) use self::listener::{Listener, ProxyProtocol};
 pub(super) use self::route::{Paths, Require, Route};
+pub(super) use self::tls::{Certificate, ClientCertificates, Tls};
 pub(super) use self::upstream::Upstream;
 pub(super) use self::users::{Directory, MatchBy, Presence, Streams, Users, UsersPreset};
 pub(super) use self::value::{Count, Flag, Hidden, Scalar, Size, Time};
@@ -196,6 +198,8 @@ pub(super) struct Timeouts {
     /// From accepting a connection to its first byte, or to the end of a PROXY header.
     /// Default: `header_read`.
     pub(super) first_byte: Option<Time>,
+    /// For a TLS handshake of a client. Default: 10s.
+    pub(super) handshake: Option<Time>,
     /// From the first byte of a request's head to its last. Default: 10s.
     pub(super) header_read: Option<Time>,
     /// For a connection to the app. Default: 3s, which survives one lost packet.

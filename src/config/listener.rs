@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::TrustedProxy;
+use super::{ServerTls, TrustedProxy};
 
 /// A door for callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Listener {
     pub listen: Listen,
     /// Who sends a PROXY header before anything else; nobody but these may connect then.
     pub proxy_protocol: Option<Vec<TrustedProxy>>,
+    /// TLS, after that; `None`: in the clear.
+    pub tls: Option<ServerTls>,
 }
 
 /// An address to listen on.

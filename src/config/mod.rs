@@ -18,6 +18,7 @@ mod resolve;
 mod route;
 mod schema;
 mod source;
+mod tls;
 mod upstream;
 pub mod users;
 
@@ -33,6 +34,7 @@ pub use self::load::{Loaded, load, parse};
 pub use self::problem::{Problem, Severity};
 pub use self::route::{Access, Require, Route, RouteCors};
 pub use self::schema::schema;
+pub use self::tls::{CertificateFiles, ClientCertificates, ClientTls, ServerTls, TlsVersion};
 pub use self::upstream::{Address, Upstream};
 
 /// Everything usher needs to know to run.
@@ -218,6 +220,8 @@ pub struct Limits {
 pub struct Timeouts {
     /// From accepting a connection to the first byte, or to the end of a PROXY header.
     pub first_byte: Duration,
+    /// For a TLS handshake of a client.
+    pub handshake: Duration,
     /// From the first byte of a request's head to its last.
     pub header_read: Duration,
     /// For a connection to the app.

@@ -13,6 +13,7 @@ mod provisioner;
 mod proxy;
 mod route;
 mod secret;
+mod tls;
 mod token;
 mod upstream;
 mod url;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ClientTls;
+
 /// The protected app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
@@ -17,6 +19,8 @@ pub struct Upstream {
     pub max_age: Duration,
     /// Whether HTTP/2 is spoken to the app, and not HTTP/1.1.
     pub http2: bool,
+    /// TLS to the app; `None`: in the clear.
+    pub tls: Option<ClientTls>,
     /// What the app gets as `Host`; `None`: what the client sent.
     pub host: Option<String>,
 }

@@ -9,6 +9,7 @@ use crate::denial::{Denial, Reason};
 use crate::fields::{Fields, write_line};
 use crate::head::Scheme;
 use crate::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::identity::Thumbprint;
 
 /// The other end of a client's connection, with what never changes while it lives.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// How the peer speaks to us.
     pub scheme: Scheme,
+    /// The certificate by which the peer has proved who it is.
+    pub certificate: Option<Thumbprint>,
     /// The address as `X-Forwarded-For` says it.
     node_name: String,
     /// `for=…;proto=…` as `Forwarded` says it.
@@ -44,8 +47,20 @@ impl Peer {
             lines: Lines::new(&text, &node, scheme),
             address,
             scheme,
+            certificate: None,
             node_name: text,
             node,
+        }
+    }
+}
+
+impl Peer {
+    /// The same peer with the certificate that it has shown.
+    #[must_use]
+    pub fn with_certificate(self, certificate: Option<Thumbprint>) -> Self {
+        Self {
+            certificate,
+            ..self
         }
     }
 }

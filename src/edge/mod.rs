@@ -122,7 +122,12 @@ impl Edge {
     ///
     /// # Errors
     /// `BadHost`, `BadTarget` or `BadPath` where there is none.
-    pub fn read<'a>(&self, arrival: &Arrival, head: &'a Head) -> Result<RequestHead<'a>, Denial> {
+    pub fn read<'a>(
+        &self,
+        peer: &'a Peer,
+        arrival: &Arrival,
+        head: &'a Head,
+    ) -> Result<RequestHead<'a>, Denial> {
         let host = host::canonical(head)?;
         let path = path::canonical(head.target.path())?;
         Ok(RequestHead {
@@ -136,6 +141,7 @@ impl Edge {
             fields: &head.fields,
             upgrade: arrival.upgrade.is_some(),
             client: arrival.forwarding.client(),
+            certificate: peer.certificate.as_ref(),
         })
     }
 

@@ -63,7 +63,7 @@ impl UserEndpoints {
             Ok(token) => token,
             Err((body, denial)) => return Answer::refused(StatusCode::UNAUTHORIZED, body, denial),
         };
-        let verified = match self.identify.identify(token).await {
+        let verified = match self.identify.identify(token, head.certificate).await {
             Ok(verified) => verified,
             Err(denial) => return refused(denial.of_token(fingerprint(token))),
         };

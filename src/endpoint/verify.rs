@@ -56,7 +56,7 @@ impl Verify {
             Ok(token) => token,
             Err((body, denial)) => return Answer::refused(StatusCode::UNAUTHORIZED, body, denial),
         };
-        let identified = self.identify.identify(token).await;
+        let identified = self.identify.identify(token, head.certificate).await;
         match identified.map_err(|denial| denial.of_token(fingerprint(token))) {
             Ok(verified) => self.describe(&verified.identity).about(verified),
             Err(denial) if denial.status() == StatusCode::SERVICE_UNAVAILABLE => {

@@ -6,6 +6,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::config::{Audiences, RequiredClaim};
 use crate::denial::{Denial, Reason};
+use crate::identity::Thumbprint;
 
 /// Seconds by which the issuer's clock may run ahead of ours in `iat`.
 const IAT_AHEAD: i64 = 60;
@@ -158,6 +159,24 @@ pub(super) fn require(claims: &Claims, required: &RequiredClaim) -> Result<(), D
         Some(Value::Array(members)) if members.iter().any(wanted) => Ok(()),
         Some(value) if wanted(value) => Ok(()),
         Some(_) => claim_refused(format!("its `{name}` does not have a required value")),
+    }
+}
+
+/// The certificate that a token is bound to: `cnf` (RFC 7800 §3.1) with `x5t#S256` (RFC 8705 §3.1).
+/// Other members of `cnf` are ignored, as the former says of what is not understood.
+pub(super) fn holder(claims: &Claims) -> Result<Option<Box<Thumbprint>>, Denial> {
+    let confirmation = match claims.get("cnf") {
+        None => return Ok(None),
+        Some(Value::Object(members)) => members,
+        Some(_) => return claim_refused("its `cnf` is not an object".to_owned()),
+    };
+    let Some(thumbprint) = confirmation.get("x5t#S256") else {
+        return Ok(None);
+    };
+    let parsed = thumbprint.as_str().and_then(Thumbprint::parse);
+    match parsed {
+        Some(thumbprint) => Ok(Some(Box::new(thumbprint))),
+        None => claim_refused("its `x5t#S256` is no SHA-256 in base64url".to_owned()),
     }
 }
 

@@ -54,7 +54,7 @@ use self::token::{Context, Stop};
 use crate::clock::Clock;
 use crate::config;
 use crate::denial::{Denial, Reason};
-use crate::identity::Kept;
+use crate::identity::{Kept, Thumbprint};
 
 /// What identification needs of the configuration.
 #[derive(Clone, Debug)]
@@ -150,24 +150,29 @@ impl Identify {
         &self.sources
     }
 
-    /// Who the token names. Waits only for a key that is being fetched.
-    pub async fn identify(&self, token: impl AsRef<[u8]>) -> Result<Arc<Verified>, Denial> {
+    /// Who the token names. Waits only for a key that is being fetched. `certificate` is the one
+    /// that whoever sent the token has shown: a token may be bound to it.
+    pub async fn identify(
+        &self,
+        token: impl AsRef<[u8]>,
+        certificate: Option<&Thumbprint>,
+    ) -> Result<Arc<Verified>, Denial> {
         let token = token.as_ref();
         token::size(token, self.max_bytes)?;
         let name = self.seen.name(token)?;
         if let Some(verdict) = self.recall(&name) {
-            return verdict;
+            return verdict.and_then(|verified| verified.held_by(certificate));
         }
         self.metrics.misses.inc();
         let token = str::from_utf8(token)
             .map_err(|_| Denial::new(Reason::TokenMalformed, "it is not text"))?;
         let stop = match self.verify_once(&name, token) {
-            Ok(verified) => return Ok(verified),
+            Ok(verified) => return verified.held_by(certificate),
             Err(stop) => stop,
         };
         Box::pin(self.wait(&stop)).await?;
         match self.verify_once(&name, token) {
-            Ok(verified) => Ok(verified),
+            Ok(verified) => verified.held_by(certificate),
             Err(stop) => Err(denial(&stop)),
         }
     }

@@ -149,6 +149,7 @@ pub(super) fn weight(verified: &Verified) -> u64 {
     let shared = 2 * size_of::<usize>();
     let used = identity.id.len()
         + identity.lines.len()
+        + identity.holder.as_deref().map_or(0, size_of_val)
         + size_of_val(&*identity.kept)
         + identity.kept.iter().flatten().map(heap).sum::<usize>();
     (NODE + shared + size_of::<Verified>() + used) as u64

@@ -16,7 +16,7 @@ use super::render;
 use super::step::Trace;
 use crate::config::Algorithm;
 use crate::denial::{Denial, Reason};
-use crate::identity::Identity;
+use crate::identity::{Identity, Thumbprint};
 
 /// The most signatures that are checked for one token.
 const MAX_TRIES: usize = 4;
@@ -42,6 +42,21 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// The same, if the token is good for whoever has shown this certificate (RFC 8705 §3): most
+    /// tokens are good for anybody who has them.
+    pub(super) fn held_by(
+        self: Arc<Self>,
+        certificate: Option<&Thumbprint>,
+    ) -> Result<Arc<Self>, Denial> {
+        let detail = match (&self.identity.holder, certificate) {
+            (None, _) => return Ok(self),
+            (Some(holder), Some(shown)) if **holder == *shown => return Ok(self),
+            (Some(_), Some(_)) => "it is bound to another certificate",
+            (Some(_), None) => "it is bound to a certificate, and none was shown to usher",
+        };
+        Err(Denial::new(Reason::CertificateMismatch, detail))
+    }
+
     pub(super) const fn times(&self) -> Times {
         Times {
             ends: self.ends,
@@ -289,6 +304,10 @@ fn identity(
 ) -> Result<Identity, Denial> {
     let rules = &issuer.rules;
     let id = trace.step("id", claims::id(claims, &rules.id), |id| format!("{id:?}"))?;
+    let holder = trace.step("holder", claims::holder(claims), |holder| match holder {
+        Some(_) => "bound to a certificate, which has to be shown with it".to_owned(),
+        None => "anybody who has it".to_owned(),
+    })?;
     let lines = render::lines(claims, &rules.headers, budget);
     let lines = trace.step("headers", lines, |lines| {
         let present = lines.iter().filter(|byte| **byte == b'\n').count();
@@ -303,6 +322,7 @@ fn identity(
         id,
         kept: rules.kept.iter().map(keep).collect(),
         lines,
+        holder,
         known: ArcSwapOption::empty(),
     })
 }

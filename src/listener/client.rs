@@ -362,6 +362,10 @@ impl Client {
     /// thrown away until it closes as well.
     pub(super) async fn leave(mut self) -> io::Result<()> {
         if self.inbound.is_none() && self.input.is_empty() && !self.unread {
+            if self.stream.announces_its_end() {
+                // A client that takes nothing any more has had its time.
+                let _ = tokio::time::timeout(LINGER, self.stream.shutdown()).await;
+            }
             return Ok(());
         }
         self.stream.shutdown().await?;

@@ -19,6 +19,7 @@ use crate::denial::{Denial, Reason};
 use crate::drain::Guard;
 use crate::edge::Peer;
 use crate::head::{Head, Scheme};
+use crate::identity::Thumbprint;
 use crate::respond::Response;
 use crate::sidecar::Worker;
 use crate::stream::Stream;
@@ -64,7 +65,7 @@ impl Server {
                 bytes: limits.header_bytes.max(8 * 1024) + limits.target_bytes,
                 fields: limits.header_count,
             },
-            watchman: Watchman::new(&settings.timeouts, metrics.timed_out.clone()),
+            watchman: Watchman::new(&settings.timeouts, metrics.clone()),
             http2: http2::Settings::new(settings, metrics.clone()),
             crowd,
             metrics,
@@ -131,7 +132,7 @@ impl Server {
         let entered = match hall.is_empty() {
             true => Some((stream, Peer::new(address, Scheme::Http))),
             // Boxed: what most connections do not need must not make all their futures larger.
-            false => Box::pin(self.enter(&hall, stream, address, &mut place)).await,
+            false => Box::pin(self.enter(&hall, stream, address, watch, &mut place)).await,
         };
         let Some((stream, peer)) = entered else {
             return;
@@ -155,16 +156,21 @@ impl Server {
         hall: &Hall,
         stream: Stream,
         address: Option<SocketAddr>,
+        watch: &Activity,
         place: &mut Place,
     ) -> Option<(Stream, Peer)> {
-        let (stream, peer) = hall.enter(stream, address).await?;
+        let (stream, client) = hall.introduce(stream, address).await?;
         if !hall.tells_clients_apart() {
-            let Ok(seat) = seat(self.crowd.as_ref(), peer.address) else {
+            let Ok(seat) = seat(self.crowd.as_ref(), client) else {
                 self.metrics.refused.inc();
+                super::refuse(hall, &stream);
                 return None;
             };
             place.seat = seat;
         }
+        let (stream, scheme) = hall.secure(stream, client, watch).await?;
+        let certificate = stream.certificate().map(Thumbprint::of);
+        let peer = Peer::new(client, scheme).with_certificate(certificate);
         Some((stream, peer))
     }
 }
@@ -188,7 +194,8 @@ impl Connection<'_> {
         loop {
             let head = match self.next(&mut draining).await {
                 Ok(Some(head)) => head,
-                Ok(None) | Err(HeadError::Ended { between: true }) => return Ok(()),
+                Ok(None) => return self.client.leave().await,
+                Err(HeadError::Ended { between: true }) => return Ok(()),
                 Err(HeadError::Ended { between: false }) => {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }

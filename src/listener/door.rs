@@ -1,19 +1,24 @@
 //! A door for callers: a socket that listens, and what is spoken there before HTTP.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
+use rustls::ServerConfig;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 
+use crate::activity::Activity;
 use crate::config::{Listener, TrustedProxy};
-use crate::edge::{Peer, is_trusted};
+use crate::edge::is_trusted;
 use crate::head::Scheme;
 use crate::stream::Stream;
 use crate::telemetry::ConnectionMetrics;
+use crate::tls::{self, Followed, Live};
 
-use super::proxy;
 use super::socket::{Listening, Opener};
+use super::{handshake, proxy};
 
 /// A socket that listens, and what is spoken there before HTTP.
 #[derive(Debug)]
@@ -27,6 +32,7 @@ pub struct Door {
 pub(super) struct Hall {
     /// Who sends a PROXY header.
     proxies: Option<Vec<TrustedProxy>>,
+    tls: Option<Arc<Live<ServerConfig>>>,
     metrics: ConnectionMetrics,
     /// How many are open.
     pub(super) open: Gauge,
@@ -50,16 +56,42 @@ impl Doors {
     /// Opens one.
     ///
     /// # Errors
-    /// When the address is taken or not ours.
-    pub fn open(&mut self, settings: &Listener) -> io::Result<Door> {
+    /// When its certificates cannot be used, or the address is taken or not ours.
+    pub fn open(&mut self, settings: &Listener) -> Result<Door, Closed> {
+        let name = settings.listen.to_string();
+        let tls = match &settings.tls {
+            Some(tls) => Some(Arc::new(
+                tls::server(name.clone(), tls).map_err(Closed::Tls)?,
+            )),
+            None => None,
+        };
         Ok(Door {
-            socket: self.opener.open(&settings.listen)?,
+            socket: self.opener.open(&settings.listen).map_err(Closed::Bind)?,
             hall: Arc::new(Hall {
                 proxies: settings.proxy_protocol.clone(),
+                tls,
                 metrics: self.metrics.clone(),
-                open: self.metrics.listener(settings.listen.to_string()),
+                open: self.metrics.listener(name),
             }),
         })
+    }
+}
+
+/// Why a door does not open.
+#[derive(Debug)]
+pub enum Closed {
+    /// Its certificates cannot be used.
+    Tls(String),
+    /// The address is taken or not ours.
+    Bind(io::Error),
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls(problem) => f.write_str(problem),
+            Self::Bind(error) => write!(f, "{error}"),
+        }
     }
 }
 
@@ -68,6 +100,11 @@ impl Door {
     pub fn address(&self) -> Option<SocketAddr> {
         self.socket.address()
     }
+
+    /// Its TLS, whose files have to be followed.
+    pub fn followed(&self) -> Option<Followed> {
+        self.hall.tls.clone().map(Followed::Server)
+    }
 }
 
 impl Hall {
@@ -75,6 +112,7 @@ impl Hall {
     pub(super) fn plain(metrics: ConnectionMetrics) -> Self {
         Self {
             proxies: None,
+            tls: None,
             metrics,
             open: Gauge::default(),
         }
@@ -82,7 +120,12 @@ impl Hall {
 
     /// Whether HTTP begins with the first byte.
     pub(super) fn is_empty(&self) -> bool {
-        self.proxies.is_none()
+        self.proxies.is_none() && self.tls.is_none()
+    }
+
+    /// Whether nothing is hidden by TLS.
+    pub(super) fn is_clear(&self) -> bool {
+        self.tls.is_none()
     }
 
     /// Whether the address of a connection is the client's, as far as the socket knows.
@@ -90,18 +133,43 @@ impl Hall {
         self.proxies.is_none()
     }
 
-    /// Goes through all that stands before HTTP; `None` when the connection is to be closed,
-    /// which is counted and told here.
-    pub(super) async fn enter(
+    /// The client, as far as a proxy has to introduce it; `None` when the connection is to be
+    /// closed, which is counted and told here.
+    pub(super) async fn introduce(
         &self,
         mut stream: Stream,
         address: Option<SocketAddr>,
-    ) -> Option<(Stream, Peer)> {
+    ) -> Option<(Stream, Option<SocketAddr>)> {
         let client = match &self.proxies {
             None => address,
             Some(proxies) => self.introduced(&mut stream, address, proxies).await?,
         };
-        Some((stream, Peer::new(client, Scheme::Http)))
+        Some((stream, client))
+    }
+
+    /// TLS, where it is spoken; `None` when there is none in spite of that, which is counted and
+    /// told here.
+    pub(super) async fn secure(
+        &self,
+        stream: Stream,
+        client: Option<SocketAddr>,
+        watch: &Activity,
+    ) -> Option<(Stream, Scheme)> {
+        let Some(tls) = &self.tls else {
+            return Some((stream, Scheme::Http));
+        };
+        watch.shake_hands();
+        match TlsAcceptor::from(tls.current()).accept(stream).await {
+            Ok(stream) => {
+                watch.begin();
+                Some((Stream::from(TlsStream::Server(stream)), Scheme::Https))
+            }
+            Err(error) => {
+                self.metrics.no_handshake(handshake::cause(&error));
+                tracing::debug!(?client, %error, "closed: no TLS handshake");
+                None
+            }
+        }
     }
 
     /// The client that a proxy introduces.

@@ -11,12 +11,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::activity::Activity;
+use crate::activity::{self, Activity};
 use crate::config::Timeouts;
 use crate::stream::Stream;
+use crate::telemetry::ConnectionMetrics;
 
 use super::Place;
 
@@ -28,13 +28,14 @@ const TICK: Duration = Duration::from_millis(200);
 pub(super) struct Watchman {
     clock: Arc<AtomicU32>,
     watches: Mutex<Vec<Weak<Activity>>>,
-    /// Ticks allowed in each phase: `HEAD`, `BUSY`, `IDLE`, `NEW`. A tunnel is not limited here.
-    limits: [u32; 4],
-    timed_out: Counter,
+    /// Ticks allowed in each phase: `HEAD`, `BUSY`, `IDLE`, `NEW`,
+    /// `HANDSHAKE`. A tunnel is not limited here.
+    limits: [u32; 5],
+    metrics: ConnectionMetrics,
 }
 
 impl Watchman {
-    pub(super) fn new(timeouts: &Timeouts, timed_out: Counter) -> Self {
+    pub(super) fn new(timeouts: &Timeouts, metrics: ConnectionMetrics) -> Self {
         // A busy connection may be silent while the app is reached, thinks, and pauses: each of
         // these has a limit of its own that answers with a status. This one is for clients that
         // do not take the answer.
@@ -47,8 +48,9 @@ impl Watchman {
                 ticks(busy),
                 ticks(timeouts.keep_alive),
                 ticks(timeouts.first_byte),
+                ticks(timeouts.handshake),
             ],
-            timed_out,
+            metrics,
         }
     }
 
@@ -81,7 +83,10 @@ impl Watchman {
                 .get(usize::from(phase))
                 .is_some_and(|limit| passed > *limit);
             if late {
-                self.timed_out.inc();
+                self.metrics.timed_out.inc();
+                if phase == activity::HANDSHAKE {
+                    self.metrics.no_handshake("late");
+                }
                 watch.abort();
             }
             !late
@@ -109,6 +114,13 @@ impl Watched {
             watch,
             _place: place,
         }
+    }
+}
+
+impl Watched {
+    /// Whether its end has to be announced.
+    pub(super) fn announces_its_end(&self) -> bool {
+        self.stream.announces_its_end()
     }
 }
 

@@ -44,6 +44,8 @@ pub struct ConnectionMetrics {
     listeners: Family<ListenerLabels, Gauge>,
     /// Connections closed since no usable PROXY header came.
     proxy_failures: Family<CauseLabels, Counter>,
+    /// Connections closed since their TLS handshake failed.
+    handshake_failures: Family<CauseLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -193,12 +195,32 @@ impl ConnectionMetrics {
             .inc();
     }
 
+    /// Counts a connection that was closed since its TLS handshake failed.
+    pub fn no_handshake(&self, cause: &'static str) {
+        self.handshake_failures
+            .get_or_create_owned(&CauseLabels { cause })
+            .inc();
+    }
+
     fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("connections");
         // What never happened counts 0: a counter that appears only with the first failure hides it
         // from whoever computes rates.
         for cause in ["peer", "malformed", "unsupported", "ended"] {
             self.proxy_failures
+                .get_or_create_owned(&CauseLabels { cause });
+        }
+        for cause in [
+            "ended",
+            "late",
+            "certificate_missing",
+            "certificate_refused",
+            "protocol",
+            "incompatible",
+            "alert",
+            "malformed",
+        ] {
+            self.handshake_failures
                 .get_or_create_owned(&CauseLabels { cause });
         }
         registry.register(
@@ -241,6 +263,11 @@ impl ConnectionMetrics {
             "proxy_header_failures",
             "Client connections closed since no usable PROXY header came, by cause",
             self.proxy_failures.clone(),
+        );
+        registry.register(
+            "handshake_failures",
+            "Client connections closed since their TLS handshake failed, by cause",
+            self.handshake_failures.clone(),
         );
     }
 }

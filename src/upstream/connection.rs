@@ -175,6 +175,13 @@ impl Connection {
                     HeadError::Ended { between: false } => {
                         ExchangeError::Malformed("it ends in its head")
                     }
+                    // TLS that ends without a word, which many servers do when they are idle.
+                    HeadError::Failed(error)
+                        if error.kind() == io::ErrorKind::UnexpectedEof
+                            && self.input.is_empty() =>
+                    {
+                        ExchangeError::Closed { unsent: false }
+                    }
                     HeadError::Failed(error) => sort(error),
                     HeadError::Unreadable(what) => ExchangeError::Malformed(what.0),
                 }));

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use parking_lot::Mutex;
 
+use crate::head::Scheme;
 use crate::stream::Stream;
 use crate::wire::http2::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW};
 
@@ -27,6 +28,8 @@ pub(super) struct Links {
 #[derive(Clone, Debug)]
 struct Link {
     sender: SendRequest<Bytes>,
+    /// How the app is spoken to.
+    scheme: Scheme,
     /// Requests under way.
     used: Arc<AtomicUsize>,
     /// The sweep at which it was opened, and the last one at which it was in use.
@@ -38,6 +41,7 @@ struct Link {
 #[derive(Debug)]
 pub(super) struct Place {
     sender: SendRequest<Bytes>,
+    scheme: Scheme,
     used: Arc<AtomicUsize>,
 }
 
@@ -65,6 +69,7 @@ impl Link {
         self.used.fetch_add(1, Ordering::Relaxed);
         Place {
             sender: self.sender.clone(),
+            scheme: self.scheme,
             used: self.used.clone(),
         }
     }
@@ -97,6 +102,10 @@ impl Links {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(u32::try_from(head_limit).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER);
+        let scheme = match stream.announces_its_end() {
+            true => Scheme::Https,
+            false => Scheme::Http,
+        };
         let handshake = builder.handshake::<_, Bytes>(stream).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
         tokio::spawn(async move {
@@ -106,6 +115,7 @@ impl Links {
         });
         let link = Link {
             sender,
+            scheme,
             used: Arc::default(),
             born: now,
             seen: now,

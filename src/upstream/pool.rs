@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use crate::config;
 use crate::denial::{Denial, Reason};
 use crate::stream::Stream;
+use crate::tls;
 
 use super::connect;
 use super::connection::Connection;
@@ -20,6 +21,7 @@ use super::http2::{Links, Place};
 #[derive(Debug)]
 pub struct Pool {
     settings: config::Upstream,
+    tls: Option<tls::Client>,
     connect: Duration,
     header_bytes: usize,
     idle: Mutex<Vec<Idle>>,
@@ -86,6 +88,7 @@ impl Pool {
     pub fn new(settings: &config::Config, metrics: Metrics) -> Self {
         Self {
             settings: settings.upstream.clone(),
+            tls: None,
             connect: settings.timeouts.connect,
             // An app may set longer fields than a client.
             header_bytes: settings.limits.header_bytes.max(64 * 1024),
@@ -94,6 +97,12 @@ impl Pool {
             sweeps: AtomicU32::new(0),
             metrics,
         }
+    }
+
+    /// The same with TLS on each connection, if there is any.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<tls::Client>) -> Self {
+        Self { tls, ..self }
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -181,7 +190,7 @@ impl Pool {
     }
 
     async fn open(&self) -> Result<Stream, Denial> {
-        let opening = connect::open(&self.settings);
+        let opening = connect::open(&self.settings.address, self.tls.as_ref());
         let opened = match tokio::time::timeout(self.connect, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(connect::late()),

@@ -112,7 +112,8 @@ impl Output {
             }
             self.forget(written);
         }
-        Poll::Ready(Ok(()))
+        // TLS takes everything and may still hold some of it; plain streams have nothing to do.
+        Pin::new(stream).poll_flush(cx)
     }
 
     fn keep(&mut self, rest: &[u8]) {

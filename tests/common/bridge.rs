@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
 
 /// Carries what comes on a Unix socket to `app`.
 pub fn unix(path: &Path, app: SocketAddr) {
@@ -49,4 +52,33 @@ fn carry<W: Write + Send + 'static>(
         let _ = std::io::copy(&mut from_app, &mut to_client);
         end(&to_client);
     });
+}
+
+/// Ends TLS, and carries what comes in it to `app`. A connection whose handshake fails is closed.
+pub fn tls(config: Arc<ServerConfig>, app: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let acceptor = tokio_rustls::TlsAcceptor::from(config);
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut client) = acceptor.accept(client).await else {
+                        return;
+                    };
+                    let mut app = tokio::net::TcpStream::connect(app).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut app).await;
+                });
+            }
+        });
+    });
+    address
 }

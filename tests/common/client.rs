@@ -7,11 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::app::find;
+use super::tls::Session;
 
 /// What bytes go through.
 enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<Session>),
 }
 
 impl Wire {
@@ -19,6 +21,7 @@ impl Wire {
         match self {
             Self::Tcp(stream) => stream.write_all(bytes),
             Self::Unix(stream) => stream.write_all(bytes),
+            Self::Tls(session) => session.write_all(bytes),
         }
     }
 
@@ -26,6 +29,7 @@ impl Wire {
         match self {
             Self::Tcp(stream) => stream.read(piece),
             Self::Unix(stream) => stream.read(piece),
+            Self::Tls(session) => session.read(piece),
         }
     }
 }
@@ -91,6 +95,14 @@ impl Client {
         }
     }
 
+    /// The same within a TLS session.
+    pub fn over_tls(session: Session) -> Self {
+        Self {
+            stream: Wire::Tls(Box::new(session)),
+            buffer: Vec::new(),
+        }
+    }
+
     /// Sends bytes as they are; a connection closed by the other side is no error here.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
@@ -100,6 +112,7 @@ impl Client {
     pub fn stream(&self) -> &TcpStream {
         match &self.stream {
             Wire::Tcp(stream) => stream,
+            Wire::Tls(session) => &session.sock,
             Wire::Unix(_) => panic!("no TCP here"),
         }
     }

@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod process;
 pub mod redis;
 pub mod served;
+pub mod tls;
 pub mod usher;
 
 use std::time::{Duration, Instant};

@@ -18,6 +18,7 @@ fn the_shortest_configuration_gets_the_defaults() {
         [Listener {
             listen: Listen::Tcp("0.0.0.0:8080".parse().unwrap()),
             proxy_protocol: None,
+            tls: None,
         }]
     );
     assert_eq!(config.admin, Some("127.0.0.1:9901".parse().unwrap()));

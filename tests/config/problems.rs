@@ -109,6 +109,15 @@ fn addresses_are_addresses() {
         ("listen: { address: '0.0.0.0:1', proxy_protocol: { from: [] } }\n", 4, "listen.proxy_protocol.from", "is an empty list"),
         ("listen: { address: '0.0.0.0:1', proxy_protocol: { from: [0.0.0.0/0] } }\n", 4, "listen.proxy_protocol.from[0]", "trusts everybody"),
         ("listen: { address: '0.0.0.0:1', proxy_protocol: { from: proxy } }\n", 4, "listen.proxy_protocol.from", "is not a network"),
+        ("listen: { address: '0.0.0.0:1', tls: { cert_file: Cargo.toml } }\n", 4, "listen.tls.key_file", "Write both"),
+        ("listen: { address: '0.0.0.0:1', tls: { cert_file: no-such.pem, key_file: Cargo.toml } }\n", 4, "listen.tls.cert_file", "cannot be read"),
+        ("listen: { address: '0.0.0.0:1', tls: { cert_file: Cargo.toml, key_file: Cargo.toml, certificates: [] } }\n", 4, "listen.tls.certificates", "Keep one of the two"),
+        ("listen: { address: '0.0.0.0:1', tls: { certificates: [] } }\n", 4, "listen.tls.certificates", "is an empty list"),
+        ("listen: { address: '0.0.0.0:1', tls: { certificates: [{ key_file: Cargo.toml }] } }\n", 4, "listen.tls.certificates[0].cert_file", "Write both"),
+        ("listen: { address: '0.0.0.0:1', tls: { cert_file: Cargo.toml, key_file: Cargo.toml, client_certificates: request } }\n", 4, "listen.tls.client_ca_file", "Write the authorities"),
+        ("listen: { address: '0.0.0.0:1', tls: { cert_file: Cargo.toml, key_file: Cargo.toml, client_ca_file: Cargo.toml, client_certificates: maybe } }\n", 4, "listen.tls.client_certificates", "`require`"),
+        ("listen: { address: '0.0.0.0:1', tls: { cert_file: Cargo.toml, key_file: Cargo.toml, min_version: 1.1 } }\n", 4, "listen.tls.min_version", "Write `1.2` or `1.3`"),
+        ("timeouts: { handshake: 0s }\n", 4, "timeouts.handshake", "is too small"),
         ("admin: unix:/a\n", 4, "admin", "is not an address"),
         ("limits: { connections_per_client: 0 }\n", 4, "limits.connections_per_client", "is too small"),
         ("timeouts: { first_byte: 0s }\n", 4, "timeouts.first_byte", "is too small"),
@@ -122,11 +131,45 @@ fn addresses_are_addresses() {
 }
 
 #[test]
+fn what_is_said_about_the_upstream_fits_its_address() {
+    let cases = [
+        (
+            "http://app:1', ca_file: Cargo.toml",
+            "ca_file",
+            "is for TLS",
+        ),
+        ("http://app:1', server_name: a", "server_name", "is for TLS"),
+        (
+            "https://app:1', cert_file: Cargo.toml",
+            "key_file",
+            "Write both",
+        ),
+        (
+            "https://app:1', ca_file: no-such.pem",
+            "ca_file",
+            "cannot be read",
+        ),
+        ("http://app:1', host: 'a b'", "host", "is not a host"),
+        ("http://app:1', host: 'me@a'", "host", "is not a host"),
+        ("http://app:1', max_age: 0s", "max_age", "is too small"),
+    ];
+    let texts = cases.map(|(members, ..)| {
+        let object = format!("{{ url: '{members} }}");
+        BASE.replace("http://127.0.0.1:3000", &object)
+    });
+    let keys = cases.map(|(_, key, _)| format!("upstream.{key}"));
+    let table: Vec<_> = (0..cases.len())
+        .map(|i| (texts[i].as_str(), 1, keys[i].as_str(), cases[i].2))
+        .collect();
+    each_has_one_problem(&table);
+}
+
+#[test]
 #[rustfmt::skip] // a table: one case a line
 fn the_upstream_is_a_plain_address() {
     let cases = [
-        ("https://app:1", "https, which is not supported yet"),
-        ("h2://app:1", "uses h2, which is not supported"),
+        ("https://app:1/api", "has a path"),
+        ("h3://app:1", "uses h3, which is not supported"),
         ("'unix:'", "names no socket"),
         ("http://app:1/api", "has a path, \"/api\". Remove it"),
         ("ftp://app", "is not supported"),
@@ -350,7 +393,7 @@ fn an_unset_variable_is_one_problem() {
 fn ten_problems_in_one_file_are_all_reported_at_once() {
     let text = "listen: nowhere
 admni: off
-upstream: https://app
+upstream: ftp://app
 workers: many
 issuers:
   - issuer: https://idp.example.com/

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{OneOrMany, Scalar};
+use super::{OneOrMany, Scalar, Tls};
 
 /// A door for callers.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -19,6 +19,8 @@ pub(in crate::config) struct Listener {
     pub(in crate::config) group: Option<Scalar>,
     /// Who sends a PROXY header (version 1 or 2) before anything else. Nobody else may connect then.
     pub(in crate::config) proxy_protocol: Option<ProxyProtocol>,
+    /// TLS. Default: in the clear.
+    pub(in crate::config) tls: Option<Tls>,
 }
 
 /// Who sends a PROXY header.

@@ -153,6 +153,7 @@ pub(super) fn timeouts(file: &file::Timeouts, cx: &mut Context<'_>) -> Timeouts 
     let first_byte = file.first_byte.unwrap_or(file::Time(header_read));
     Timeouts {
         first_byte: bound("timeouts.first_byte", Some(first_byte), 10),
+        handshake: bound("timeouts.handshake", file.handshake, 10),
         header_read,
         connect: bound("timeouts.connect", file.connect, 3),
         response: bound("timeouts.response", file.response, 60),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::{Context, proxy};
+use super::{Context, proxy, tls};
 use crate::config::file::{self, OneOrMany, TextOr};
 use crate::config::report::member;
 use crate::config::{Listen, Listener, TrustedProxy, UnixSocket};
@@ -27,6 +27,7 @@ pub(super) fn listeners(
         return vec![Listener {
             listen: Listen::Tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080))),
             proxy_protocol: None,
+            tls: None,
         }];
     };
     let mut listeners: Vec<Listener> = Vec::new();
@@ -93,6 +94,7 @@ fn listener(key: &str, entry: &TextOr<file::Listener>, cx: &mut Context<'_>) -> 
             return Some(Listener {
                 listen: address(key, text, cx)?,
                 proxy_protocol: None,
+                tls: None,
             });
         }
         TextOr::Full(full) => full,
@@ -108,6 +110,10 @@ fn listener(key: &str, entry: &TextOr<file::Listener>, cx: &mut Context<'_>) -> 
     Some(Listener {
         listen,
         proxy_protocol: proxies.map(|proxies| senders(key, proxies, cx)),
+        tls: full
+            .tls
+            .as_ref()
+            .map(|file| tls::server(&member(key, "tls"), file, cx)),
     })
 }
 

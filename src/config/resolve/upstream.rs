@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::url::Url;
-use super::{Context, bounds, listen};
+use super::{Context, bounds, listen, tls};
 use crate::config::file::{self, TextOr};
 use crate::config::{Address, Listen, Listener, Upstream};
 
 const REMEDY: &str = "Write where the app listens: `upstream: http://127.0.0.1:3000`, \
-    `upstream: h2c://127.0.0.1:50051` for gRPC, or `upstream: unix:/run/app.sock`.";
+    `upstream: https://app.internal`, `upstream: h2c://127.0.0.1:50051` for gRPC, or \
+    `upstream: unix:/run/app.sock`.";
 
 /// Resolves the app's address.
 pub(super) fn resolve(
@@ -24,6 +25,8 @@ pub(super) fn resolve(
     if url.is_none() {
         cx.report.missing(key, REMEDY);
     }
+    let begins = |scheme: &str| url.is_some_and(|url| url.starts_with(scheme));
+    let spoken = begins("https:") || begins("h2:");
     let address = url.and_then(|url| address(key, url, listeners, cx));
     let max_idle = full.and_then(|full| full.max_idle);
     let idle = full.and_then(|full| full.idle);
@@ -39,7 +42,8 @@ pub(super) fn resolve(
             Duration::from_secs(1),
             cx,
         ),
-        http2: url.is_some_and(|url| url.starts_with("h2c:")),
+        http2: begins("h2c:") || begins("h2:"),
+        tls: tls::client(full, spoken, cx),
         host: host(full.and_then(|full| full.host.as_deref()), cx),
     }
 }
@@ -58,7 +62,10 @@ fn address(key: &str, text: &str, listeners: &[Listener], cx: &mut Context<'_>) 
     }
     match check(text) {
         Ok(url) => {
-            let port = url.port.unwrap_or(80);
+            let port = url.port.unwrap_or(match url.scheme.as_str() {
+                "https" | "h2" => 443,
+                _ => 80,
+            });
             if listeners
                 .iter()
                 .any(|door| is_own(&url, port, &door.listen))
@@ -75,11 +82,8 @@ fn address(key: &str, text: &str, listeners: &[Listener], cx: &mut Context<'_>) 
 }
 
 fn check(text: &str) -> Result<Url, (String, &'static str)> {
-    if text.starts_with("https:") {
-        return Err(("uses https, which is not supported yet".to_owned(), REMEDY));
-    }
     let url = Url::parse(text).map_err(|(message, _)| (message.to_owned(), REMEDY))?;
-    if !matches!(url.scheme.as_str(), "http" | "h2c") {
+    if !matches!(url.scheme.as_str(), "http" | "https" | "h2" | "h2c") {
         return Err((
             format!("uses {}, which is not supported", url.scheme),
             REMEDY,

@@ -79,7 +79,7 @@ fn many_first_sights_at_once_verify_once() {
     let token = token(&json!({}));
     std::thread::scope(|scope| {
         for _ in 0..1000 {
-            scope.spawn(|| assert!(futures_now(fixture.identify.identify(&token)).is_ok()));
+            scope.spawn(|| assert!(futures_now(fixture.identify.identify(&token, None)).is_ok()));
         }
     });
     assert_eq!(fixture.metrics.verifications.get(), 1);
@@ -105,7 +105,7 @@ fn a_flood_of_bad_tokens_evicts_no_good_one() {
 
 fn futures_ready(fixture: &Fixture, token: &str) -> bool {
     use std::task::{Context, Poll, Waker};
-    let future = std::pin::pin!(fixture.identify.identify(token));
+    let future = std::pin::pin!(fixture.identify.identify(token, None));
     matches!(
         future.poll(&mut Context::from_waker(Waker::noop())),
         Poll::Ready(Err(_))

@@ -164,7 +164,7 @@ impl Fixture {
     }
 
     pub(super) fn verify(&self, token: &str) -> Result<std::sync::Arc<Verified>, Denial> {
-        let waiting = self.identify.identify(token);
+        let waiting = self.identify.identify(token, None);
         futures_now(waiting)
     }
 

@@ -74,7 +74,7 @@ impl Fetched {
 
     async fn reason(&self, token: &str) -> Option<Reason> {
         self.identify
-            .identify(token)
+            .identify(token, None)
             .await
             .err()
             .map(|denial| denial.reason)
@@ -154,7 +154,7 @@ async fn a_storm_of_unknown_names_fetches_once_a_cooldown() {
     for number in 0..1000 {
         let identify = Arc::clone(&fetched.identify);
         let token = sign(&P256, &format!("unknown-{number}"));
-        storm.spawn(async move { identify.identify(&token).await.unwrap_err() });
+        storm.spawn(async move { identify.identify(&token, None).await.unwrap_err() });
     }
     let good = sign(&P256, "good");
     assert_eq!(fetched.reason(&good).await, None);
@@ -190,7 +190,7 @@ async fn waiting_is_bounded() {
     fetched.until_ready().await;
     let denial = fetched
         .identify
-        .identify(&sign(&P256, "bad"))
+        .identify(&sign(&P256, "bad"), None)
         .await
         .unwrap_err();
     assert_eq!(denial.reason, Reason::Overloaded);
@@ -218,7 +218,7 @@ async fn cannot_tell_is_503_and_known_keys_go_on() {
         fetched.server.set(answer.clone());
         let before = fetched.server.fetches();
         let bad = sign(&new_p256(), "bad");
-        let denial = fetched.identify.identify(&bad).await.unwrap_err();
+        let denial = fetched.identify.identify(&bad, None).await.unwrap_err();
         assert_eq!(denial.reason, Reason::KeyPending, "{answer:?}");
         assert!(denial.retry_after.is_some());
         let good = fetched.reason(&sign(&P256, "good")).await;
@@ -233,7 +233,7 @@ async fn without_any_keys_it_is_503_until_they_come() {
     let fetched = Fetched::start(Answer::Status(503), |_, _| {}).await;
     fetched.until_fetch_failed().await;
     let token = sign(&P256, "good");
-    let denial = fetched.identify.identify(&token).await.unwrap_err();
+    let denial = fetched.identify.identify(&token, None).await.unwrap_err();
     assert_eq!(denial.reason, Reason::KeysUnavailable);
     assert!(denial.retry_after.is_some());
     assert!(!fetched.identify.ready()[0].has_keys);

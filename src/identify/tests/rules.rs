@@ -6,6 +6,7 @@ use super::fixture::{Fixture, ISS, NOW, claims, futures_now, issuer, raw, settin
 use crate::config::{Audiences, KeySource, RequiredClaim};
 use crate::denial::Reason;
 use crate::identify::Outcome;
+use crate::identity::Thumbprint;
 use crate::secret::Secret;
 
 const HEADER: &[u8] = br#"{"alg":"HS256"}"#;
@@ -25,6 +26,47 @@ fn a_good_token_passes() {
     let headers: Vec<_> = verified.identity.headers().collect();
     let wanted = [("x-user-id", "42"), ("x-user-email", "ada@example.com")];
     assert_eq!(headers, wanted);
+}
+
+#[test]
+fn a_bound_token_is_good_with_its_certificate_alone() {
+    let fixture = Fixture::shared();
+    let (own, other) = (Thumbprint::of(b"own"), Thumbprint::of(b"other"));
+    let spelt = data_encoding::BASE64URL_NOPAD
+        .encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"own").as_ref());
+    assert_eq!(Thumbprint::parse(&spelt), Some(own));
+    let token = token(&json!({ "cnf": { "x5t#S256": spelt, "jkt": "x" } }));
+    let ask = |certificate| {
+        let identified = fixture.identify.identify(token.as_str(), certificate);
+        futures_now(identified)
+            .map(|_| ())
+            .map_err(|denial| denial.reason)
+    };
+    // Verified, remembered, and remembered once more.
+    for _ in 0..3 {
+        assert_eq!(ask(None), Err(Reason::CertificateMismatch));
+        assert_eq!(ask(Some(&other)), Err(Reason::CertificateMismatch));
+        assert_eq!(ask(Some(&own)), Ok(()));
+    }
+}
+
+#[test]
+fn a_binding_that_cannot_be_read_refuses_the_token() {
+    let fixture = Fixture::shared();
+    for cnf in [
+        json!("x"),
+        json!(["x5t#S256"]),
+        json!({ "x5t#S256": 5 }),
+        json!({ "x5t#S256": "" }),
+        json!({ "x5t#S256": "bm90IGEgaGFzaA" }),
+        json!({ "x5t#S256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" }),
+    ] {
+        let denial = fixture.verify(&token(&json!({ "cnf": cnf }))).unwrap_err();
+        assert_eq!(denial.reason, Reason::ClaimRefused, "{cnf}");
+    }
+    // What is not about certificates is somebody else's.
+    let other = token(&json!({ "cnf": { "kid": "k" } }));
+    assert!(fixture.verify(&other).is_ok());
 }
 
 #[test]

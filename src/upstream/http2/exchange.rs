@@ -8,13 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
-use http::uri::Scheme;
 use http::{HeaderName, Request, StatusCode, Uri, Version, header};
 
 use crate::body::{BodyError, Frame};
 use crate::deadline::Deadline;
 use crate::fields::Fields;
-use crate::head::Head;
+use crate::head::{Head, Scheme};
 use crate::upstream::connection::ExchangeError;
 use crate::upstream::upload::Upload;
 use crate::wire::http2::{self, Outbound};
@@ -64,7 +63,7 @@ impl Exchange {
         head: &Head,
         body: bool,
     ) -> Result<Self, ExchangeError> {
-        let request = request(head)?;
+        let request = request(head, place.scheme)?;
         let sent = place.sender.send_request(request, !body);
         let (answer, stream) = sent.map_err(|error| sort(&error))?;
         Ok(Self {
@@ -223,10 +222,10 @@ fn poll_upload(
 }
 
 /// The head of a request in HTTP/2's form.
-fn request(head: &Head) -> Result<Request<()>, ExchangeError> {
+fn request(head: &Head, scheme: Scheme) -> Result<Request<()>, ExchangeError> {
     let host = head.fields.get(&header::HOST).unwrap_or_default();
     let uri = Uri::builder()
-        .scheme(Scheme::HTTP)
+        .scheme(scheme.as_str())
         .authority(host)
         .path_and_query(head.target.path_and_query())
         .build();

@@ -1,0 +1,20 @@
+//! Why TLS handshakes fail.
+
+use std::io;
+
+use rustls::Error;
+
+/// The name of the cause in metrics. Times that are over are the watchman's (`late`).
+pub(super) fn cause(error: &io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        None => "ended",
+        Some(Error::NoCertificatesPresented) => "certificate_missing",
+        Some(Error::InvalidCertificate(_)) => "certificate_refused",
+        Some(Error::NoApplicationProtocol) => "protocol",
+        Some(Error::PeerIncompatible(_)) => "incompatible",
+        // The client says what it does not like about us.
+        Some(Error::AlertReceived(_)) => "alert",
+        Some(_) => "malformed",
+    }
+}
