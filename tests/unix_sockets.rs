@@ -279,6 +279,8 @@ else:
     listener.bind(('127.0.0.1', int(address)))
 listener.listen(64)
 os.dup2(listener.fileno(), 3)
+# It may have been 3 already.
+os.set_inheritable(3, True)
 os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES=names)
 os.execv(sys.argv[4], sys.argv[4:])
 ";
