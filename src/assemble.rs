@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Listen};
 use crate::cors::Rules;
 use crate::edge::Edge;
-use crate::endpoint::Endpoints;
+use crate::endpoint::{Endpoints, ForwardAuth};
 use crate::gate::Gate;
 use crate::identify::{self, Identify, Refresher};
 use crate::identity::{CallerClaims, Kept};
@@ -110,6 +110,7 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
     let pools = upstream::Metrics::default();
     pools.register(&mut registry);
     let names = routes.all().iter().map(|route| route.name.clone());
+    let forward_auth = ForwardAuth::new(settings, options.clock.clone());
     let telemetry = Telemetry::new(
         &settings.log,
         names.collect(),
@@ -122,6 +123,7 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         routes,
         gate: Gate::new(identify.clone(), users.clone().zip(caller)),
         endpoints: Endpoints::new(claims, &identify, users.clone().zip(caller)),
+        forward_auth,
         cors: Rules::new(settings),
         upstream: Upstream::new(settings, identify.clone(), options.clock.clone()),
         telemetry,

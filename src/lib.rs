@@ -15,7 +15,7 @@
 //! | settings | [`config`] |
 //! | abilities | [`identify`], [`users`], [`route`], [`edge`], [`telemetry`] |
 //! | decision | [`gate`] |
-//! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`cors`] |
+//! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`announced`], [`cors`] |
 //! | the line | [`sidecar`] |
 //! | outside | [`listener`], [`admin`], [`cli`] |
 //!
@@ -24,6 +24,7 @@
 
 pub mod activity;
 pub mod admin;
+pub mod announced;
 mod assemble;
 pub mod body;
 pub mod cli;

@@ -21,6 +21,7 @@ mod ensure_user;
 mod expiry;
 mod first_sight;
 mod first_sight_processes;
+mod forward_auth;
 mod forwarded;
 mod framing;
 mod http2;

@@ -298,8 +298,8 @@ impl Upstream {
         self.announce(admission, out);
     }
 
-    /// Tells the app who is calling.
-    fn announce(&self, admission: &Admission, out: &mut Vec<u8>) {
+    /// Tells the app who is calling: lines of a head.
+    pub fn announce(&self, admission: &Admission, out: &mut Vec<u8>) {
         if let Some(identity) = admission.identity() {
             out.extend_from_slice(&identity.lines);
         }
