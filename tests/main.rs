@@ -26,6 +26,7 @@ mod forwarded;
 mod framing;
 mod http2;
 mod http2_apps;
+mod gateways;
 mod identity_headers;
 mod keys;
 mod layers;

@@ -84,6 +84,17 @@ impl Usher {
         Self::run(loaded.config, clock)
     }
 
+    /// With a file, as `usher serve` reads it.
+    pub fn from_file(file: &std::path::Path) -> Self {
+        match usher::config::load(file) {
+            Ok(loaded) => Self::run(loaded.config, Clock::System),
+            Err(problems) => {
+                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                panic!("{}", problems.join("\n"))
+            }
+        }
+    }
+
     fn run(config: usher::config::Config, clock: Clock) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let access = Sink::Writer(Box::new(Lines(lines.clone())));

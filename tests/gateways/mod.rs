@@ -1,0 +1,22 @@
+//! The examples with real proxies before usher: each file as it is, save for the ports. One start
+//! of each proxy serves all of its cases.
+
+mod cases;
+mod stage;
+
+use cases::{fails_closed, holds};
+use stage::{Door, Stage};
+
+#[test]
+fn nginx() {
+    let mut stage = Stage::start(Door::Nginx, "");
+    holds(&stage);
+    fails_closed(&mut stage);
+}
+
+#[test]
+fn haproxy() {
+    let mut stage = Stage::start(Door::Haproxy, "");
+    holds(&stage);
+    fails_closed(&mut stage);
+}
