@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use crate::admin::Readiness;
+use crate::announced::Announced;
 use crate::clock::Clock;
 use crate::config::{Config, Listen};
 use crate::cors::Rules;
@@ -57,7 +58,7 @@ impl fmt::Display for StartError {
             Self::Bind(listen, error) => {
                 let remedy = match listen {
                     Listen::Tcp(_) => {
-                        "Is another process there (ss -ltnp)? Set `listen` or `admin` to another address."
+                        "Is another process there (ss -ltnp)? Set `listen`, `admin` or `ext_authz` to another address."
                     }
                     Listen::Unix(_) => {
                         "Is another process there (ss -lxp)? Is its folder there, and may usher write in it?"
@@ -124,6 +125,7 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         gate: Gate::new(identify.clone(), users.clone().zip(caller)),
         endpoints: Endpoints::new(claims, &identify, users.clone().zip(caller)),
         forward_auth,
+        announced: Announced::new(&settings.headers),
         cors: Rules::new(settings),
         upstream: Upstream::new(settings, identify.clone(), options.clock.clone()),
         telemetry,

@@ -17,7 +17,7 @@
 //! | decision | [`gate`] |
 //! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`announced`], [`cors`] |
 //! | the line | [`sidecar`] |
-//! | outside | [`listener`], [`admin`], [`cli`] |
+//! | outside | [`listener`], [`ext_authz`], [`admin`], [`cli`] |
 //!
 //! [`bind`] makes all of it from a configuration.
 #![forbid(unsafe_code)]
@@ -36,6 +36,7 @@ pub mod denial;
 pub mod drain;
 pub mod edge;
 pub mod endpoint;
+pub mod ext_authz;
 pub mod fields;
 pub mod gate;
 pub mod head;

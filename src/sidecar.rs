@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::announced::Announced;
 use crate::body::RequestBody;
 use crate::cors::{Grant, Rules};
 use crate::denial::{Denial, Reason};
@@ -27,6 +28,8 @@ pub struct Sidecar {
     pub endpoints: Endpoints,
     /// Answers to other proxies.
     pub forward_auth: ForwardAuth,
+    /// What other proxies set in our place.
+    pub announced: Announced,
     /// Cross-origin rules.
     pub cors: Rules,
     /// The way to the app.
@@ -191,7 +194,8 @@ impl Sidecar {
             Ok(admission) => {
                 let mut lines = Vec::new();
                 self.upstream.announce(admission, &mut lines);
-                self.forward_auth.allow(door, &head, admission, &lines)
+                let headers = self.announced.headers(&lines);
+                self.forward_auth.allow(door, &head, admission, headers)
             }
             Err(denial) => {
                 let mut response = self.forward_auth.deny(door, denial);
@@ -212,6 +216,7 @@ pub(crate) fn untrusted() -> Denial {
     )
 }
 
-fn overloaded() -> Denial {
+/// More requests are under way than there may be.
+pub(crate) fn overloaded() -> Denial {
     Denial::new(Reason::Overloaded, "limits.requests is reached")
 }

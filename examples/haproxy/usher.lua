@@ -4,7 +4,7 @@
 -- said it. Whatever goes wrong here leaves `txn.usher` unset, and haproxy.cfg lets nobody pass then.
 
 local URL = "http://127.0.0.1:8080/_usher/auth"
-local TIMEOUT = 10000 -- milliseconds; more than users.wait
+local TIMEOUT = 6000 -- milliseconds; more than users.wait. HAProxy asks a silent usher four times
 
 -- All of `headers` in usher.yaml, and the one that says that a user is still to come.
 local IDENTITY = { "x-user-id", "x-user-email", "x-user-name", "x-user-provisioned" }

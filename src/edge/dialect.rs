@@ -114,7 +114,7 @@ fn nginx(fields: &Fields) -> Result<Described<'_>, Denial> {
     let scheme = maybe(fields, &X_FORWARDED_PROTO)?;
     Ok(Described {
         method: method(one(fields, &X_ORIGINAL_METHOD)?)?,
-        target: target(one(fields, &X_ORIGINAL_URI)?)?,
+        target: described_target(one(fields, &X_ORIGINAL_URI)?)?,
         host: None,
         scheme: scheme.map(self::scheme).transpose()?,
     })
@@ -132,7 +132,7 @@ fn ingress_nginx(fields: &Fields) -> Result<Described<'_>, Denial> {
     let (host, rest) = rest.split_at(slash);
     Ok(Described {
         method: method(one(fields, &X_ORIGINAL_METHOD)?)?,
-        target: target(rest)?,
+        target: described_target(rest)?,
         host: Some(host),
         scheme: Some(self::scheme(scheme)?),
     })
@@ -149,7 +149,7 @@ fn forwarded(dialect: Dialect, fields: &Fields) -> Result<Described<'_>, Denial>
     };
     Ok(Described {
         method: method(one(fields, &X_FORWARDED_METHOD)?)?,
-        target: target(one(fields, &X_FORWARDED_URI)?)?,
+        target: described_target(one(fields, &X_FORWARDED_URI)?)?,
         host: Some(one(fields, &X_FORWARDED_HOST)?),
         scheme: Some(scheme),
     })
@@ -168,7 +168,7 @@ fn envoy<'a>(path: &str, head: &'a Head) -> Result<Described<'a>, Denial> {
     }
     Ok(Described {
         method: head.method.clone(),
-        target: target(asked.as_bytes())?,
+        target: described_target(asked.as_bytes())?,
         host: None,
         scheme: scheme.map(self::scheme).transpose()?,
     })
@@ -180,7 +180,10 @@ fn method(text: &[u8]) -> Result<Method, Denial> {
 
 /// Path and query as the client sent them. A fragment never leaves a client, so two readers
 /// would make two things of it; the host of an absolute form is said elsewhere.
-fn target(text: &[u8]) -> Result<Target, Denial> {
+///
+/// # Errors
+/// `BadTarget` for anything else.
+pub fn described_target(text: &[u8]) -> Result<Target, Denial> {
     if !text.starts_with(b"/")
         || !text
             .iter()

@@ -16,7 +16,7 @@ use crate::fields::Fields;
 use crate::head::{Head, RequestHead, Scheme};
 use crate::headers::{self, Class, Classes};
 
-pub use dialect::{describe, words};
+pub use dialect::{describe, described_target, words};
 pub use forwarded::{Forwarding, Peer};
 pub use path::canonical as canonical_path;
 

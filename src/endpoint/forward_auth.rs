@@ -6,7 +6,6 @@
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
-use crate::announced::Announced;
 use crate::clock::Clock;
 use crate::config::{self, Dialect, TokenSource};
 use crate::denial::{Denial, Fault};
@@ -22,7 +21,6 @@ const X_ACCEL_EXPIRES: HeaderName = HeaderName::from_static("x-accel-expires");
 #[derive(Debug)]
 pub struct ForwardAuth {
     doors: Vec<Door>,
-    announced: Announced,
     /// Whether a token may come in a cookie.
     cookies: bool,
     clock: Clock,
@@ -46,7 +44,6 @@ impl ForwardAuth {
         };
         Self {
             doors: settings.forward_auth.iter().map(door).collect(),
-            announced: Announced::new(&settings.headers),
             cookies: from
                 .iter()
                 .any(|source| matches!(source, TokenSource::Cookie(_))),
@@ -63,12 +60,18 @@ impl ForwardAuth {
         edge::describe(door.dialect, &door.path, head)
     }
 
-    /// A yes; `lines` are the identity headers as the app would have got them.
-    pub fn allow(&self, door: usize, head: &Head, admission: &Admission, lines: &[u8]) -> Response {
+    /// A yes, with every identity header and what the app is told in it.
+    pub fn allow<'a>(
+        &self,
+        door: usize,
+        head: &Head,
+        admission: &Admission,
+        headers: impl Iterator<Item = (&'a HeaderName, Option<&'a str>)>,
+    ) -> Response {
         let door = &self.doors[door];
         let mut response = respond::empty(StatusCode::OK);
         let fields = &mut response.fields;
-        for (name, value) in self.announced.headers(lines) {
+        for (name, value) in headers {
             // What stands in a line of a head fits a header.
             let value = HeaderValue::from_str(value.unwrap_or_default());
             fields.append(name, &value.unwrap_or(HeaderValue::from_static("")));
@@ -105,14 +108,16 @@ impl ForwardAuth {
         response
     }
 
-    /// For how many seconds a yes may be kept. Only what rests on a token alone is: with a
-    /// cookie, other headers decide too, and a user who is still to come is there a moment later.
+    /// For how many seconds a yes may be kept. Only what rests on a token alone is: with a cookie
+    /// or a WebSocket, other headers decide too, and a user who is still to come is there a moment
+    /// later.
     fn life(&self, door: &Door, head: &Head, admission: &Admission) -> u64 {
         let Some(verified) = admission.verified() else {
             return 0;
         };
         let by_cookie = self.cookies && head.fields.contains(&header::COOKIE);
-        if by_cookie || admission.is_pending() || head.method == Method::OPTIONS {
+        let socket = head.fields.contains(&header::SEC_WEBSOCKET_KEY);
+        if by_cookie || socket || admission.is_pending() || head.method == Method::OPTIONS {
             return 0;
         }
         let left = verified.ends.saturating_sub(self.clock.now());
@@ -136,6 +141,7 @@ fn vary(dialect: Dialect, from: &[TokenSource]) -> HeaderValue {
             TokenSource::Authorization => names.push(header::AUTHORIZATION),
             TokenSource::Cookie(_) => names.extend([header::COOKIE, header::ORIGIN]),
             TokenSource::Header(name) => names.push(name.clone()),
+            TokenSource::WebsocketProtocol => names.push(header::SEC_WEBSOCKET_PROTOCOL),
             TokenSource::Query(_) => {}
         }
     }

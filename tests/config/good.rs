@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use usher::config::{
     Access, Address, Algorithm, Audiences, Dialect, HeaderSource, KeySource, Listen, Listener,
-    Loaded, LogFormat,
-    RouteCors, TokenSource,
+    Loaded, LogFormat, RouteCors, TokenSource,
 };
 
 use super::{BASE, SECRET, good, read, shown};

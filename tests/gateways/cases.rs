@@ -61,12 +61,14 @@ fn get(stage: &Stage, target: &str, lines: &str) -> Outcome {
     send(stage, "GET", target, lines)
 }
 
-/// The only spelling of an identity header that the app got, and its value.
+/// The only spelling of an identity header that the app got, and its value. Where there is nothing
+/// to say, some proxies send the header empty, as usher does, and others leave it out.
 #[track_caller]
 fn only(received: &Received, name: &str, value: Option<&str>) {
     let found = received.folded(name);
     match value {
-        None => assert_eq!(found, [""; 0], "{}", received.head),
+        None if found.is_empty() => {}
+        None => only(received, name, Some("")),
         Some(value) => {
             assert_eq!(found.len(), 1, "{}", received.head);
             assert_eq!(received.header(name), Some(value));
@@ -440,7 +442,7 @@ fn many_users_on_one_connection(stage: &Stage) {
 /// Without usher, or with one that takes the question and is silent, nobody passes.
 pub(super) fn fails_closed(stage: &mut Stage) {
     let alice = stage.bearer("alice");
-    let address = stage.usher().address;
+    let address = stage.asked_at();
     let before = stage.app.count();
     stage.stop_usher();
     for target in ["/x", "/public/x", "/feed/x"] {

@@ -20,3 +20,31 @@ fn haproxy() {
     holds(&stage);
     fails_closed(&mut stage);
 }
+
+#[test]
+fn caddy() {
+    let mut stage = Stage::start(Door::Caddy, "");
+    holds(&stage);
+    fails_closed(&mut stage);
+}
+
+#[test]
+fn traefik() {
+    let mut stage = Stage::start(Door::Traefik, "");
+    holds(&stage);
+    fails_closed(&mut stage);
+}
+
+#[test]
+fn envoy_over_http() {
+    let mut stage = Stage::start(Door::EnvoyHttp, "");
+    holds(&stage);
+    fails_closed(&mut stage);
+}
+
+#[test]
+fn envoy_over_grpc() {
+    let mut stage = Stage::start(Door::EnvoyGrpc, "");
+    holds(&stage);
+    fails_closed(&mut stage);
+}

@@ -18,6 +18,10 @@ use crate::common::{App, Client, Reply, Usher, eventually, free_port};
 pub(super) enum Door {
     Nginx,
     Haproxy,
+    Caddy,
+    Traefik,
+    EnvoyHttp,
+    EnvoyGrpc,
 }
 
 const SECRET: &str = "kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To6Qz3Wx0C";
@@ -39,13 +43,17 @@ impl Door {
         match self {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Caddy => "caddy",
+            Self::Traefik => "traefik",
+            Self::EnvoyHttp | Self::EnvoyGrpc => "envoy",
         }
     }
 
     /// How usher's log calls it.
     pub(super) fn kind(self) -> &'static str {
         match self {
-            Self::Nginx | Self::Haproxy => "forward_auth",
+            Self::EnvoyGrpc => "ext_authz",
+            _ => "forward_auth",
         }
     }
 
@@ -63,8 +71,68 @@ impl Door {
                 command.args(["-db", "-f", "haproxy.cfg"]);
                 command
             }
+            Self::Caddy => {
+                let mut command = Command::new(installed("bin/caddy"));
+                command
+                    .args(["run", "--config", "Caddyfile"])
+                    .env("HOME", folder);
+                command
+            }
+            Self::Traefik => {
+                let mut command = Command::new(installed("bin/traefik"));
+                command.arg("--configfile=traefik.yaml");
+                command
+            }
+            Self::EnvoyHttp => envoy("envoy-http.yaml"),
+            Self::EnvoyGrpc => envoy("envoy-grpc.yaml"),
         }
     }
+}
+
+fn envoy(file: &str) -> Command {
+    let mut command = Command::new(installed("lib/python3*/site-packages/envoy/_bin/envoy"));
+    command.args([
+        "-c",
+        file,
+        "--concurrency",
+        "1",
+        "--log-level",
+        "warn",
+        "--disable-hot-restart",
+    ]);
+    command
+}
+
+/// A program that tests/run has put below `target`, from tests/gateways/requirements.txt.
+fn installed(path: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let mut found = vec![target.join("gateways-venv")];
+    for part in path.split('/') {
+        let start = part.trim_end_matches('*');
+        found = match part.ends_with('*') {
+            false => found.into_iter().map(|folder| folder.join(part)).collect(),
+            true => found
+                .iter()
+                .flat_map(|folder| beginning(folder, start))
+                .collect(),
+        };
+    }
+    let found = found.into_iter().find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{path} is missing: tests/run installs it"))
+}
+
+/// What in a folder has a name that begins so.
+fn beginning(folder: &Path, start: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with(start)
+        })
+        .collect()
 }
 
 /// Debian keeps servers where only root's path leads.
@@ -89,6 +157,7 @@ impl Stage {
         let users = folder.path().join("users.db");
         let yaml = replaced(&yaml, "127.0.0.1:8080", "127.0.0.1:0");
         let yaml = replaced(&yaml, "127.0.0.1:3000", &app.address.to_string());
+        let yaml = yaml.replace("127.0.0.1:9902", "127.0.0.1:0");
         let yaml = format!(
             "{yaml}\nadmin: 127.0.0.1:0\nworkers: 2\nshutdown: {{ pause: 0s, deadline: 1s }}\n\
              users: {{ directory: \"sqlite:{}\", provisioner: direct }}\n{more}",
@@ -104,6 +173,7 @@ impl Stage {
             ("8000", address.port()),
             ("8080", usher.address.port()),
             ("3000", app.address.port()),
+            ("9902", usher.ext_authz.map_or(0, |door| door.port())),
         ];
         adapt(&example, folder.path(), &ports);
         let proxy = Process::start(
@@ -131,6 +201,14 @@ impl Stage {
 
     pub(super) fn usher(&self) -> &Usher {
         self.usher.as_ref().expect("usher runs")
+    }
+
+    /// Where the proxy asks.
+    pub(super) fn asked_at(&self) -> SocketAddr {
+        match self.door {
+            Door::EnvoyGrpc => self.usher().ext_authz.expect("a gRPC listener"),
+            _ => self.usher().address,
+        }
     }
 
     /// Ends usher; the proxy goes on.
@@ -212,13 +290,12 @@ fn adapt(example: &Path, folder: &Path, ports: &[(&str, u16)]) {
         }
         let mut text = std::fs::read_to_string(&path).unwrap();
         for (port, real) in ports {
-            changed += text.matches(&format!("{port}\n")).count()
-                + text.matches(&format!("{port};")).count();
+            changed += text.matches(port).count();
             text = text.replace(port, &real.to_string());
         }
         std::fs::write(folder.join(name), text).unwrap();
     }
-    assert!(changed >= 2, "{changed}: the example has other ports");
+    assert!(changed >= 3, "{changed}: the example has other ports");
 }
 
 #[track_caller]

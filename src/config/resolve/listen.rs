@@ -120,7 +120,11 @@ pub(super) fn apart(
 ) -> Option<SocketAddr> {
     let Ok(address) = text.parse() else {
         let message = format!("is not an address: {text:?}");
-        cx.error(key, message, "Write an IP address and a port, such as `127.0.0.1:9902`.");
+        cx.error(
+            key,
+            message,
+            "Write an IP address and a port, such as `127.0.0.1:9902`.",
+        );
         return None;
     };
     let listen = Listen::Tcp(address);
