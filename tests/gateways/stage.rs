@@ -34,8 +34,8 @@ pub(super) struct Stage {
     pub(super) app: App,
     usher: Option<Usher>,
     key: SigningKey,
-    _proxy: Process,
-    _folder: tempfile::TempDir,
+    proxy: Process,
+    folder: tempfile::TempDir,
 }
 
 impl Door {
@@ -183,20 +183,28 @@ impl Stage {
                 .stdout(log(folder.path()))
                 .stderr(log(folder.path())),
         );
-        eventually(&format!("{door:?} listens"), || {
-            let log = || std::fs::read_to_string(folder.path().join("log")).unwrap();
-            assert!(!proxy.has_ended(), "{door:?} ended: {}", log());
-            TcpStream::connect(address).ok()
-        });
-        Self {
+        let stage = Self {
             door,
             address,
             app,
             usher: Some(usher),
             key: SigningKey::from_secret(&Secret::new(SECRET), Algorithm::HS256).unwrap(),
-            _proxy: proxy,
-            _folder: folder,
-        }
+            proxy,
+            folder,
+        };
+        stage.wait();
+        stage
+    }
+
+    /// Until a question is answered: some proxies listen before they know their routes.
+    fn wait(&self) {
+        eventually(&format!("{:?} asks usher", self.door), || {
+            let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+            assert!(!self.proxy.has_ended(), "{:?} ended: {}", self.door, log());
+            TcpStream::connect(self.address).ok()?;
+            let reply = self.ask("GET", "/before", "");
+            reply.is_some_and(|reply| reply.status == 401).then_some(())
+        });
     }
 
     pub(super) fn usher(&self) -> &Usher {
