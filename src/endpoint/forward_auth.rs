@@ -120,7 +120,11 @@ impl ForwardAuth {
         if by_cookie || socket || admission.is_pending() || head.method == Method::OPTIONS {
             return 0;
         }
-        let left = verified.ends.saturating_sub(self.clock.now());
+        // Both count whole seconds, and the one that has begun may be nearly over.
+        let left = verified
+            .ends
+            .saturating_sub(self.clock.now())
+            .saturating_sub(1);
         door.settings
             .cache
             .as_secs()

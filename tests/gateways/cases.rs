@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::common::app::Received;
+use crate::common::issuer::now;
 use crate::common::{Client, Reply, eventually};
 
 use super::stage::{Door, Stage};
@@ -441,6 +442,67 @@ fn many_users_on_one_connection(stage: &Stage) {
         );
     }
     assert_eq!(stage.app.count(), before + 60);
+}
+
+/// A yes is kept for its own request and token, and no longer than usher says; a no never.
+pub(super) fn keeps_a_yes(stage: &Stage) {
+    let asked = |target: &str| {
+        let lines = stage.usher().lines();
+        let path = target.split('?').next().unwrap();
+        lines.iter().filter(|line| line["path"] == path).count()
+    };
+    // The line of a later request is written after those of the earlier ones.
+    let settled = |mark: &str| {
+        get(stage, mark, "");
+        stage.usher().line(mark);
+    };
+    let alice = stage.bearer("alice");
+    for _ in 0..5 {
+        only(
+            get(stage, "/kept", &alice).passed(),
+            "x-user-id",
+            Some("alice"),
+        );
+    }
+    settled("/mark-1");
+    assert_eq!(asked("/kept"), 1, "nginx answered the others");
+    // Another token, method, host or target is another question.
+    only(
+        get(stage, "/kept", &stage.bearer("bob")).passed(),
+        "x-user-id",
+        Some("bob"),
+    );
+    get(stage, "/kept", "").refused(401);
+    get(stage, "/kept", "Authorization: Bearer bad\r\n").refused(401);
+    send(stage, "DELETE", "/kept", &alice).passed();
+    get(stage, "/kept?x=y", &alice).passed();
+    let mut client = Client::connect(stage.address);
+    client.send(format!(
+        "GET /kept HTTP/1.1\r\nHost: other.test\r\n{alice}\r\n"
+    ));
+    assert_eq!(client.reply().unwrap().status, 200);
+    settled("/mark-2");
+    assert_eq!(asked("/kept"), 1 + 6);
+    for _ in 0..3 {
+        get(stage, "/refused", "").refused(401);
+        get(stage, "/public/each", "").passed();
+    }
+    settled("/mark-3");
+    assert_eq!((asked("/refused"), asked("/public/each")), (3, 3));
+    // It ends by itself, and with the token.
+    eventually("nginx asks again", || {
+        get(stage, "/kept", &alice).passed();
+        (asked("/kept") > 7).then_some(())
+    });
+    let end = now() + 2;
+    let short = stage.token_with("alice", json!({ "exp": end }));
+    let short = format!("Authorization: Bearer {short}\r\n");
+    eventually("the token has ended", || {
+        let before = now();
+        let status = get(stage, "/short", &short).status();
+        assert!(status == 401 || before < end, "{status}");
+        (status == 401).then_some(())
+    });
 }
 
 /// Without usher, or with one that takes the question and is silent, nobody passes.

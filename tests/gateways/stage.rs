@@ -146,8 +146,13 @@ fn program(name: &str) -> PathBuf {
 }
 
 impl Stage {
-    /// Starts the example of `door`, with `more` lines in its `usher.yaml`.
-    pub(super) fn start(door: Door, more: &str) -> Self {
+    /// Starts the example of `door`.
+    pub(super) fn start(door: Door) -> Self {
+        Self::changed(door, "", "")
+    }
+
+    /// The same with something else in its `usher.yaml`.
+    pub(super) fn changed(door: Door, from: &str, to: &str) -> Self {
         let app = App::start();
         let folder = open_folder();
         let example = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -155,12 +160,13 @@ impl Stage {
             .join(door.folder());
         let yaml = std::fs::read_to_string(example.join("usher.yaml")).unwrap();
         let users = folder.path().join("users.db");
+        let yaml = replaced(&yaml, from, to);
         let yaml = replaced(&yaml, "127.0.0.1:8080", "127.0.0.1:0");
         let yaml = replaced(&yaml, "127.0.0.1:3000", &app.address.to_string());
         let yaml = yaml.replace("127.0.0.1:9902", "127.0.0.1:0");
         let yaml = format!(
             "{yaml}\nadmin: 127.0.0.1:0\nworkers: 2\nshutdown: {{ pause: 0s, deadline: 1s }}\n\
-             users: {{ directory: \"sqlite:{}\", provisioner: direct }}\n{more}",
+             users: {{ directory: \"sqlite:{}\", provisioner: direct }}\n",
             users.display()
         );
         std::fs::write(folder.path().join("jwt-secret"), SECRET).unwrap();
@@ -309,5 +315,8 @@ fn adapt(example: &Path, folder: &Path, ports: &[(&str, u16)]) {
 #[track_caller]
 fn replaced(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "no {from} in {text}");
-    text.replace(from, to)
+    match from {
+        "" => text.to_owned(),
+        _ => text.replace(from, to),
+    }
 }
