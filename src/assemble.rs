@@ -6,11 +6,12 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use crate::admin::Readiness;
+use crate::announced::Announced;
 use crate::clock::Clock;
 use crate::config::{self, Address, Config, Listen};
 use crate::cors::Rules;
 use crate::edge::Edge;
-use crate::endpoint::Endpoints;
+use crate::endpoint::{Endpoints, ForwardAuth};
 use crate::gate::Gate;
 use crate::identify::{self, Identify, Refresher};
 use crate::identity::{CallerClaims, Kept};
@@ -60,7 +61,7 @@ impl fmt::Display for StartError {
             Self::Bind(listen, error) => {
                 let remedy = match listen {
                     Listen::Tcp(_) => {
-                        "Is another process there (ss -ltnp)? Set `listen` or `admin` to another address."
+                        "Is another process there (ss -ltnp)? Set `listen`, `admin` or `ext_authz` to another address."
                     }
                     Listen::Unix(_) => {
                         "Is another process there (ss -lxp)? Is its folder there, and may usher write in it?"
@@ -120,6 +121,7 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
     let tls_metrics = tls::Metrics::default();
     tls_metrics.register(&mut registry);
     let names = routes.all().iter().map(|route| route.name.clone());
+    let forward_auth = ForwardAuth::new(settings, options.clock.clone());
     let telemetry = Telemetry::new(
         &settings.log,
         names.collect(),
@@ -132,6 +134,8 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         routes,
         gate: Gate::new(identify.clone(), users.clone().zip(caller)),
         endpoints: Endpoints::new(claims, &identify, users.clone().zip(caller)),
+        forward_auth,
+        announced: Announced::new(&settings.headers),
         cors: Rules::new(settings),
         upstream: Upstream::new(settings, identify.clone(), options.clock.clone()),
         telemetry,

@@ -200,6 +200,10 @@ reasons! {
     UserUnknown = "user_unknown", Client, FORBIDDEN, None;
     /// The caller's id, e-mail or name is one that the directory cannot hold.
     UserRefused = "user_refused", Client, FORBIDDEN, None;
+    /// Somebody who is not among `trusted_proxies` asks about another's request.
+    ProxyUntrusted = "proxy_untrusted", Client, FORBIDDEN, None;
+    /// A proxy describes a request in words that are missing, repeated, or none of its dialect.
+    DescriptionRefused = "description_refused", Client, BAD_REQUEST, None;
     /// The caller asked for their user too often.
     RateLimited = "rate_limited", Client, TOO_MANY_REQUESTS, None;
     /// The method is not served here.

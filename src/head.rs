@@ -45,29 +45,38 @@ pub struct Target {
     /// Where the query begins, after its question mark.
     query: Option<usize>,
     /// All of it, if it is more, or something else, than path and query.
-    uri: Option<Box<Uri>>,
+    odd: Option<Box<Odd>>,
+}
+
+/// A target that needed a second look.
+#[derive(Clone, Debug)]
+struct Odd {
+    uri: Uri,
+    /// Whether there was a fragment, which is dropped.
+    fragment: bool,
 }
 
 impl Target {
     /// Reads a target; `None` if it is none.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(given: &str) -> Option<Self> {
         let plain = |byte: u8| PLAIN[usize::from(byte)];
-        if text.starts_with('/') && text.bytes().all(plain) {
-            return Some(Self::plain(text, None));
+        if given.starts_with('/') && given.bytes().all(plain) {
+            return Some(Self::plain(given, None));
         }
-        let uri: Uri = text.parse().ok()?;
+        let uri: Uri = given.parse().ok()?;
         let text = match uri.query() {
             Some(query) => format!("{}?{query}", uri.path()),
             None => uri.path().to_owned(),
         };
-        Some(Self::plain(&text, Some(Box::new(uri))))
+        let fragment = given.contains('#');
+        Some(Self::plain(&text, Some(Box::new(Odd { uri, fragment }))))
     }
 
-    fn plain(text: &str, uri: Option<Box<Uri>>) -> Self {
+    fn plain(text: &str, odd: Option<Box<Odd>>) -> Self {
         Self {
             query: memchr::memchr(b'?', text.as_bytes()).map(|place| place + 1),
             text: text.into(),
-            uri,
+            odd,
         }
     }
 
@@ -89,13 +98,19 @@ impl Target {
 
     /// The authority, where the target names one.
     pub fn authority(&self) -> Option<&str> {
-        let uri = self.uri.as_ref()?;
+        let uri = &self.odd.as_ref()?.uri;
         uri.authority().map(http::uri::Authority::as_str)
     }
 
     /// The scheme, where the target names one.
     pub fn scheme(&self) -> Option<&str> {
-        self.uri.as_ref()?.scheme_str()
+        self.odd.as_ref()?.uri.scheme_str()
+    }
+
+    /// Whether it had a fragment, which no client should send (RFC 9112 §3.2) and which is not
+    /// part of what this tells.
+    pub fn had_fragment(&self) -> bool {
+        self.odd.as_ref().is_some_and(|odd| odd.fragment)
     }
 }
 
@@ -201,6 +216,7 @@ mod tests {
             assert_eq!(target.path(), uri.path(), "{text}");
             assert_eq!(target.query(), uri.query(), "{text}");
             assert_eq!(target.scheme(), uri.scheme_str(), "{text}");
+            assert_eq!(target.had_fragment(), text.contains('#'), "{text}");
             let authority = uri.authority().map(http::uri::Authority::as_str);
             assert_eq!(target.authority(), authority, "{text}");
         }

@@ -15,15 +15,16 @@
 //! | settings | [`config`] |
 //! | abilities | [`identify`], [`users`], [`route`], [`edge`], [`tls`], [`telemetry`] |
 //! | decision | [`gate`] |
-//! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`cors`] |
+//! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`announced`], [`cors`] |
 //! | the line | [`sidecar`] |
-//! | outside | [`listener`], [`admin`], [`cli`] |
+//! | outside | [`listener`], [`ext_authz`], [`admin`], [`cli`] |
 //!
 //! [`bind`] makes all of it from a configuration.
 #![forbid(unsafe_code)]
 
 pub mod activity;
 pub mod admin;
+pub mod announced;
 mod assemble;
 pub mod body;
 pub mod cli;
@@ -35,6 +36,7 @@ pub mod denial;
 pub mod drain;
 pub mod edge;
 pub mod endpoint;
+pub mod ext_authz;
 pub mod fields;
 pub mod gate;
 pub mod head;

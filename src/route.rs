@@ -51,6 +51,8 @@ pub enum Target {
     VerifyUser,
     /// usher itself, as `POST /api/v1/auth/ensure-user`.
     EnsureUser,
+    /// Another proxy, which asks in the words of this entry of `forward_auth`.
+    ForwardAuth(usize),
 }
 
 /// Cross-origin handling of a route.
@@ -108,6 +110,8 @@ impl Routes {
         ] {
             routes.extend(path.map(|path| Route::endpoint(name, path, target, settings)));
         }
+        let doors = settings.forward_auth.iter().enumerate();
+        routes.extend(doors.map(|(place, door)| Route::forward_auth(place, door, settings)));
         routes.extend(
             settings
                 .routes
@@ -149,13 +153,34 @@ impl Routes {
     /// # Errors
     /// `BadPath` when that route does not let an opaque path through.
     pub fn find(&self, head: &RequestHead<'_>) -> Result<&Route, Denial> {
+        self.first(head, |_| true)
+    }
+
+    /// The first route to the app that matches. What another proxy describes goes to the app
+    /// and nowhere else, so that the path of one of our own endpoints, which anybody may ask,
+    /// opens nothing there.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_to_app(&self, head: &RequestHead<'_>) -> Result<&Route, Denial> {
+        self.first(head, |route| route.target == Target::Upstream)
+    }
+
+    fn first(
+        &self,
+        head: &RequestHead<'_>,
+        serves: impl Fn(&Route) -> bool,
+    ) -> Result<&Route, Denial> {
         let mut first: Option<usize> = None;
         for prefix in prefixes(&head.path).take(self.deepest + 1) {
             let candidates = self.by_prefix.get(prefix).map_or(&[][..], Vec::as_slice);
             let earlier = |index: &&usize| first.is_none_or(|first| **index < first);
             let mut candidates = candidates.iter().take_while(earlier);
             let found = candidates
-                .find(|index| self.routes[**index].matches(head))
+                .find(|index| {
+                    let route = &self.routes[**index];
+                    serves(route) && route.matches(head)
+                })
                 .copied();
             first = found.or(first);
         }
@@ -187,6 +212,22 @@ impl Route {
             methods: Vec::new(),
             hosts: Vec::new(),
             patterns: vec![Pattern::exact(path)],
+        }
+    }
+
+    /// Where another proxy asks. Envoy's paths are judged as the request's own, not here.
+    fn forward_auth(place: usize, door: &config::ForwardAuth, settings: &config::Config) -> Self {
+        let target = Target::ForwardAuth(place);
+        let route = Self::endpoint("forward_auth", &door.path, target, settings);
+        let below = door.dialect == config::Dialect::Envoy;
+        Self {
+            cors: Cors::Off,
+            opaque: below,
+            patterns: match below {
+                true => vec![Pattern::new(&format!("{}/**", door.path))],
+                false => route.patterns,
+            },
+            ..route
         }
     }
 

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Readiness};
 use crate::assemble::{Assembled, Options, StartError, assemble};
 use crate::config::{Config, Listen, Listener, Shutdown};
 use crate::drain::Drain;
+use crate::ext_authz::ExtAuthz;
 use crate::listener::{self, Closed, Door, Doors, Workers};
 use crate::sidecar::Worker;
 use crate::tls::{self, Followed};
@@ -22,6 +24,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub struct Bound {
     doors: Vec<Door>,
     admin: Option<Admin>,
+    ext_authz: Option<ExtAuthz>,
     parts: Assembled,
     settings: Config,
 }
@@ -45,18 +48,29 @@ pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartErro
     let admin = match settings.admin {
         Some(address) => {
             let (readiness, telemetry) = (parts.readiness.clone(), parts.sidecar.telemetry.clone());
-            let listener = listener::bind(address)
-                .map_err(|error| StartError::Bind(Listen::Tcp(address), error))?;
-            Some(Admin::new(listener, readiness, telemetry))
+            Some(Admin::new(bound(address)?, readiness, telemetry))
+        }
+        None => None,
+    };
+    let ext_authz = match &settings.ext_authz {
+        Some(door) => {
+            let (listener, sidecar) = (bound(door.listen)?, parts.sidecar.clone());
+            Some(ExtAuthz::new(listener, sidecar, &settings.limits))
         }
         None => None,
     };
     Ok(Bound {
         doors,
         admin,
+        ext_authz,
         parts,
         settings,
     })
+}
+
+/// A listener that is not for callers.
+fn bound(address: SocketAddr) -> Result<TcpListener, StartError> {
+    listener::bind(address).map_err(|error| StartError::Bind(Listen::Tcp(address), error))
 }
 
 fn doors(settings: &Config, parts: &Assembled) -> Result<Vec<Door>, StartError> {
@@ -90,6 +104,12 @@ impl Bound {
     /// The admin listener's real address.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(|admin| admin.address().ok())
+    }
+
+    /// The real address where Envoy asks.
+    pub fn ext_authz_address(&self) -> Option<SocketAddr> {
+        let door = self.ext_authz.as_ref();
+        door.and_then(|door| door.address().ok())
     }
 
     /// Serves until `stop` resolves, then drains; gives up draining when `now` resolves.
@@ -128,6 +148,13 @@ impl Bound {
             accepting.spawn(async move {
                 let ended = workers.accept(&door, &guard).await;
                 ended.map_err(|error| StartError::Bind(listener.listen, error))
+            });
+        }
+        if let Some(ext_authz) = self.ext_authz {
+            let guard = drain.guard();
+            accepting.spawn(async move {
+                ext_authz.run(guard).await;
+                Ok(())
             });
         }
         tokio::select! {

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use crate::announced::Announced;
 use crate::body::RequestBody;
 use crate::cors::{Grant, Rules};
 use crate::denial::{Denial, Reason};
 use crate::edge::{Edge, Peer};
-use crate::endpoint::Endpoints;
-use crate::gate::Gate;
-use crate::head::Head;
+use crate::endpoint::{Endpoints, ForwardAuth};
+use crate::gate::{Admission, Gate};
+use crate::head::{Head, RequestHead};
 use crate::respond::{self, Response};
 use crate::route::{Routes, Target};
 use crate::telemetry::{Outcome, Record, Telemetry};
@@ -25,6 +26,10 @@ pub struct Sidecar {
     pub gate: Gate,
     /// Our own answers.
     pub endpoints: Endpoints,
+    /// Answers to other proxies.
+    pub forward_auth: ForwardAuth,
+    /// What other proxies set in our place.
+    pub announced: Announced,
     /// Cross-origin rules.
     pub cors: Rules,
     /// The way to the app.
@@ -112,6 +117,9 @@ impl Worker {
         let admission = sidecar.gate.admit(&request, route).await?;
         record.admitted(admission.verified());
 
+        if let Target::ForwardAuth(door) = route.target {
+            return Box::pin(sidecar.advise(door, peer, head, record, grant)).await;
+        }
         if route.target != Target::Upstream {
             // Boxed, as is everything that most requests do not need: a small future is moved
             // for less.
@@ -139,6 +147,80 @@ impl Worker {
     }
 }
 
-fn overloaded() -> Denial {
+impl Sidecar {
+    /// Decides about a request that another proxy describes: the same steps as on the line, up to
+    /// where the request would leave.
+    ///
+    /// # Errors
+    /// Every denial that the request itself would have got.
+    pub async fn judge(
+        &self,
+        peer: &Peer,
+        head: &mut Head,
+        record: &mut Record,
+        grant: &mut Grant,
+    ) -> Result<Admission, Denial> {
+        let arrival = self.edge.receive_described(peer, head)?;
+        let request = RequestHead {
+            // The proxy's own is not its client's.
+            certificate: None,
+            ..self.edge.read(peer, &arrival, head)?
+        };
+        record.describes(head, request.client);
+
+        let route = self.routes.find_to_app(&request)?;
+        record.route(route.index);
+        *grant = self.cors.grant(route, &request);
+
+        let admission = self.gate.admit(&request, route).await?;
+        record.admitted(admission.verified());
+        Ok(admission)
+    }
+
+    /// Answers another proxy, which asks in place of its client.
+    async fn advise(
+        &self,
+        door: usize,
+        peer: &Peer,
+        mut head: Box<Head>,
+        record: &mut Record,
+        grant: &mut Grant,
+    ) -> Result<Response, Denial> {
+        if !self.edge.trusts(peer) {
+            return Err(untrusted());
+        }
+        record.door("forward_auth");
+        let decided = match self.forward_auth.describe(door, &mut head) {
+            Ok(()) => self.judge(peer, &mut head, record, grant).await,
+            Err(denial) => Err(denial),
+        };
+        let response = match &decided {
+            Ok(admission) => {
+                let mut lines = Vec::new();
+                self.upstream.announce(admission, &mut lines);
+                let headers = self.announced.headers(&lines);
+                self.forward_auth.allow(door, &head, admission, headers)
+            }
+            Err(denial) => {
+                let mut response = self.forward_auth.deny(door, denial);
+                grant.apply(&mut response.fields);
+                response
+            }
+        };
+        record.answered(response.status, decided.err());
+        Ok(response)
+    }
+}
+
+/// Whoever describes a request decides about it.
+pub(crate) fn untrusted() -> Denial {
+    Denial::new(
+        Reason::ProxyUntrusted,
+        "who asks is not among `trusted_proxies`",
+    )
+}
+
+/// More requests are under way than there may be.
+pub(crate) fn overloaded() -> Denial {
     Denial::new(Reason::Overloaded, "limits.requests is reached")
 }

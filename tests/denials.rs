@@ -129,6 +129,18 @@ fn scene(reason: Reason) -> Option<Scene> {
             Stage::new().usher(""),
             "Transfer-Encoding: gzip, chunked\r\n",
         ),
+        Reason::ProxyUntrusted => {
+            let doors = format!(
+                "trusted_proxies: [10.9.8.7]\nforward_auth: {{ path: {PATH}, dialect: nginx }}"
+            );
+            lines(Stage::new().usher(&doors), "")
+        }
+        Reason::DescriptionRefused => {
+            let doors = format!(
+                "trusted_proxies: [127.0.0.1]\nforward_auth: {{ path: {PATH}, dialect: caddy }}"
+            );
+            lines(Stage::new().usher(&doors), "")
+        }
         Reason::TokenTwice => lines(Stage::new().usher(""), &bearer("x").repeat(2)),
         Reason::TokenMissing => lines(Stage::new().usher(""), ""),
         Reason::SchemeRefused => lines(Stage::new().usher(""), "Authorization: Basic YTpi\r\n"),

@@ -159,6 +159,8 @@ fn what_others_made_stays_in_one_folder() {
     let homes = [
         ("jsonwebtoken", &["identify"][..]),
         ("clap", &["cli", "main"]),
+        ("tonic", &["ext_authz"]),
+        ("envoy_types", &["ext_authz"]),
     ];
     for (name, folders) in homes {
         let uses = |text: &str| {

@@ -134,6 +134,12 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     }
     let admin = config.admin.map_or("off".into(), |it| it.to_string());
     writeln!(out, "  admin     {admin}")?;
+    for door in &config.forward_auth {
+        writeln!(out, "  asked at  {} ({:?})", door.path, door.dialect)?;
+    }
+    if let Some(door) = &config.ext_authz {
+        writeln!(out, "  asked at  {} (Envoy, gRPC)", door.listen)?;
+    }
     writeln!(out, "  upstream  {}", config.upstream.address)?;
     let issuers: Vec<&str> = config
         .issuers

@@ -35,6 +35,9 @@ pub(super) fn run(file: &Path) -> ExitCode {
         if let Some(address) = bound.admin_address() {
             tracing::info!(%address, "admin: /livez /readyz /metrics");
         }
+        if let Some(address) = bound.ext_authz_address() {
+            tracing::info!(%address, "ext_authz: Envoy asks by gRPC");
+        }
         tracing::info!(after = ?started.elapsed(), "started");
     })
 }

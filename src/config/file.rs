@@ -3,6 +3,7 @@
 //! Every field may be missing here, so that taking out one wrong value never makes another
 //! wrong; `resolve` says what must be there. The comments are the descriptions in the schema.
 
+mod front_door;
 mod issuer;
 mod list;
 mod listener;
@@ -15,8 +16,9 @@ mod value;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(super) use self::front_door::{ExtAuthz, ForwardAuth, TrustedProxy};
 pub(super) use self::issuer::{Fetch, Issuer, Leeway};
-pub(super) use self::list::{List, Named, OneOrMany, TextOr};
+pub(super) use self::list::{List, Named, ObjectOrList, OneOrMany, TextOr};
 pub(super) use self::listener::{Listener, ProxyProtocol};
 pub(super) use self::route::{Paths, Require, Route};
 pub(super) use self::tls::{Certificate, ClientCertificates, Tls};
@@ -57,8 +59,13 @@ pub(super) struct File {
     pub(super) cors: Option<Cors>,
     /// The first match decides; what matches none needs a token.
     pub(super) routes: Option<List<Route>>,
-    /// Peers whose `Forwarded` and `X-Forwarded-*` count: addresses, networks, `unix`. Default: none.
-    pub(super) trusted_proxies: Option<List<String>>,
+    /// Peers whose `Forwarded` and `X-Forwarded-*` count, and who may ask: addresses, networks,
+    /// `unix`. Default: none.
+    pub(super) trusted_proxies: Option<List<TextOr<TrustedProxy>>>,
+    /// Where other proxies ask about the requests they have: an object, or several. Default: nowhere.
+    pub(super) forward_auth: Option<ObjectOrList<ForwardAuth>>,
+    /// Where Envoy asks by gRPC (`ext_authz`): an address, or an object. Default: nowhere.
+    pub(super) ext_authz: Option<TextOr<ExtAuthz>>,
     /// Bounds on what a client can send or hold open.
     pub(super) limits: Option<Limits>,
     /// Bounds on time.

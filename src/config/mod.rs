@@ -6,6 +6,7 @@
 //! and only `lib`, `cli` and constructors see [`Config`]: the rest get the piece they need.
 
 mod file;
+mod front_door;
 mod issuer;
 mod listener;
 mod load;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+pub use self::front_door::{Dialect, ExtAuthz, ForwardAuth};
 pub use self::issuer::{Algorithm, Audiences, ClaimName, Fetch, Issuer, KeySource, RequiredClaim};
 pub use self::listener::{Listen, Listener, UnixSocket};
 pub use self::load::{Loaded, load, parse};
@@ -64,8 +66,12 @@ pub struct Config {
     pub cors: Cors,
     /// The first match decides; what matches none needs a token.
     pub routes: Vec<Route>,
-    /// Peers whose `Forwarded` and `X-Forwarded-*` count; nobody by default.
+    /// Peers whose `Forwarded` and `X-Forwarded-*` count, and who may ask; nobody by default.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Where other proxies ask over HTTP.
+    pub forward_auth: Vec<ForwardAuth>,
+    /// Where Envoy asks by gRPC.
+    pub ext_authz: Option<ExtAuthz>,
     /// Bounds on what a client can send or hold open.
     pub limits: Limits,
     /// Bounds on time.
@@ -123,6 +129,15 @@ pub struct Endpoints {
     pub verify_user: Option<String>,
     /// The exact path of `POST /api/v1/auth/ensure-user`.
     pub ensure_user: Option<String>,
+}
+
+impl Endpoints {
+    /// Their paths.
+    fn paths(&self) -> Vec<String> {
+        let verify = self.verify.as_ref().map(|verify| &verify.path);
+        let all = [verify, self.verify_user.as_ref(), self.ensure_user.as_ref()];
+        all.into_iter().flatten().cloned().collect()
+    }
 }
 
 /// The endpoint that tells whether a token is good.

@@ -4,6 +4,7 @@
 mod bounds;
 mod cors;
 mod endpoint;
+mod front_door;
 mod header;
 mod issuer;
 mod key_source;
@@ -28,7 +29,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::file::{File, Flag, Log as LogFile};
 use super::report::Report;
 use super::source::Environment;
-use super::{Config, Log};
+use super::{Config, Listen, Log};
 
 /// What resolving needs beside the mirror.
 pub(super) struct Context<'a> {
@@ -78,6 +79,18 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         users.is_some(),
         cx,
     );
+    let mut taken: Vec<_> = listeners.iter().map(|one| one.listen.clone()).collect();
+    taken.extend(admin.map(Listen::Tcp));
+    let ext_authz = front_door::ext_authz(file.ext_authz.as_ref(), &taken, cx);
+    let forward_auth =
+        front_door::forward_auth(file.forward_auth.as_ref(), &endpoints.paths(), &routes, cx);
+    let trusted_proxies = proxy::trusted(&file.trusted_proxies.unwrap_or_default(), cx);
+    front_door::check_trust(
+        file.forward_auth.is_some(),
+        file.ext_authz.is_some(),
+        !trusted_proxies.is_empty(),
+        cx,
+    );
     let limits = file.limits.unwrap_or_default();
     let tokens = token::resolve(&file.tokens.unwrap_or_default(), &limits, &headers, cx);
     Config {
@@ -93,7 +106,9 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         tokens,
         cors: cors::resolve(&file.cors.unwrap_or_default(), cx),
         routes,
-        trusted_proxies: proxy::trusted(&file.trusted_proxies.unwrap_or_default(), cx),
+        trusted_proxies,
+        forward_auth,
+        ext_authz,
         limits: bounds::limits(&limits, cx),
         timeouts: bounds::timeouts(&file.timeouts.unwrap_or_default(), cx),
         shutdown: bounds::shutdown(&file.shutdown.unwrap_or_default()),

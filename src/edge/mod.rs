@@ -1,6 +1,7 @@
 //! The first step of the line: limits, one canonical host and path, and nothing left of
 //! what only usher or a trusted proxy may say.
 
+mod dialect;
 mod forwarded;
 mod host;
 mod path;
@@ -15,6 +16,7 @@ use crate::fields::Fields;
 use crate::head::{Head, RequestHead, Scheme};
 use crate::headers::{self, Class, Classes};
 
+pub use dialect::{describe, described_target, words};
 pub use forwarded::{Forwarding, Peer};
 pub use path::canonical as canonical_path;
 
@@ -97,6 +99,19 @@ impl Edge {
         }
         if survey.gone {
             self.strip(&mut head.fields, trusted);
+        }
+        Ok(arrival)
+    }
+
+    /// The same for a request that another proxy describes.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub fn receive_described(&self, peer: &Peer, head: &mut Head) -> Result<Arrival, Denial> {
+        let mut arrival = self.receive(peer, head)?;
+        // Proxies keep `Upgrade` to themselves; what a WebSocket has besides passes (RFC 6455 §4.1).
+        if arrival.upgrade.is_none() && head.fields.contains(&header::SEC_WEBSOCKET_KEY) {
+            arrival.upgrade = Some((*b"websocket").into());
         }
         Ok(arrival)
     }
@@ -190,7 +205,8 @@ impl Edge {
         Ok(())
     }
 
-    fn trusts(&self, peer: &Peer) -> bool {
+    /// Whether a peer is one of `trusted_proxies`.
+    pub fn trusts(&self, peer: &Peer) -> bool {
         is_trusted(&self.trusted, peer.address.map(|address| address.ip()))
     }
 

@@ -1,6 +1,7 @@
 //! usher's own answers, one file each. They speak the contracts of the services that clients
 //! were written for, so each says a denial in its own words.
 
+mod forward_auth;
 mod users;
 mod verify;
 
@@ -17,6 +18,7 @@ use crate::respond::{self, Response};
 use crate::route::Target;
 use crate::users::Users;
 
+pub use forward_auth::ForwardAuth;
 use users::{Question, UserEndpoints};
 use verify::Verify;
 

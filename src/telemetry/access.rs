@@ -83,6 +83,8 @@ pub(super) struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<Cow<'a, str>>,
     pub(super) client: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) door: Option<&'static str>,
     pub(super) bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cut: Option<&'a str>,

@@ -1,6 +1,7 @@
 //! The record of one request, written when the body of its answer ends.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{Method, StatusCode, header};
@@ -59,6 +60,7 @@ struct Details {
     asked: Option<(Method, Target)>,
     host: Option<Box<[u8]>>,
     client: String,
+    door: Option<&'static str>,
     verified: Option<Arc<Verified>>,
     status: StatusCode,
     bytes: u64,
@@ -80,6 +82,7 @@ impl Record {
                     .and_then(|head| head.fields.get(&header::HOST))
                     .map(Box::from),
                 client: client(),
+                door: None,
                 verified: None,
                 status: StatusCode::OK,
                 bytes: 0,
@@ -107,6 +110,24 @@ impl Record {
     /// The route that matched.
     pub fn route(&mut self, index: usize) {
         self.route = Some(index);
+    }
+
+    /// The door that it came through, where that is not the proxy's own.
+    pub fn door(&mut self, name: &'static str) {
+        if let Some(details) = &mut self.details {
+            details.door = Some(name);
+        }
+    }
+
+    /// The request that it is about, in place of the one that asks about it.
+    pub fn describes(&mut self, head: &Head, client: Option<IpAddr>) {
+        if let Some(details) = &mut self.details {
+            details.asked = Some((head.method.clone(), head.target.clone()));
+            details.host = head.fields.get(&header::HOST).map(Box::from);
+            if let Some(client) = client {
+                details.client = client.to_string();
+            }
+        }
     }
 
     /// Who was let through.
@@ -185,6 +206,7 @@ impl Record {
                 None => denial.and_then(|denial| denial.token.as_deref().map(Cow::Borrowed)),
             },
             client: &details.client,
+            door: details.door,
             bytes: details.bytes,
             cut: details.cut.as_deref(),
             seconds,

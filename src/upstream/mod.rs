@@ -132,9 +132,7 @@ impl Upstream {
             until: admission.until(),
             protocol: self.protocol_for(arrival, &head),
         };
-        if !self.pass_token {
-            self.strip_token(&mut head);
-        }
+        self.take_token(&mut head);
         arrival.forwarding.make_room(&mut head.fields);
         let asked_host = self.rewrite_host(&mut head);
         let mut upload = Upload::new(body, self.idle, edge);
@@ -298,8 +296,8 @@ impl Upstream {
         self.announce(admission, out);
     }
 
-    /// Tells the app who is calling.
-    fn announce(&self, admission: &Admission, out: &mut Vec<u8>) {
+    /// Tells the app who is calling: lines of a head.
+    pub fn announce(&self, admission: &Admission, out: &mut Vec<u8>) {
         if let Some(identity) = admission.identity() {
             out.extend_from_slice(&identity.lines);
         }
@@ -343,7 +341,11 @@ impl Upstream {
         Instant::now() + Duration::from_secs(u64::try_from(left).unwrap_or(0))
     }
 
-    fn strip_token(&self, head: &mut Head) {
+    /// Takes the token out of a request, unless the app is to receive it.
+    pub fn take_token(&self, head: &mut Head) {
+        if self.pass_token {
+            return;
+        }
         let query = head.target.query();
         let Some(query) = self.identify.sources().strip(&mut head.fields, query) else {
             return;

@@ -19,6 +19,8 @@ pub struct Usher {
     pub address: SocketAddr,
     /// `/livez`, `/readyz`, `/metrics`.
     pub admin: SocketAddr,
+    /// Where Envoy asks by gRPC, if it may.
+    pub ext_authz: Option<SocketAddr>,
     lines: Arc<Mutex<Vec<u8>>>,
     stop: Option<oneshot::Sender<()>>,
     now: Option<oneshot::Sender<()>>,
@@ -84,6 +86,17 @@ impl Usher {
         Self::run(loaded.config, clock)
     }
 
+    /// With a file, as `usher serve` reads it.
+    pub fn from_file(file: &std::path::Path) -> Self {
+        match usher::config::load(file) {
+            Ok(loaded) => Self::run(loaded.config, Clock::System),
+            Err(problems) => {
+                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                panic!("{}", problems.join("\n"))
+            }
+        }
+    }
+
     fn run(config: usher::config::Config, clock: Clock) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let access = Sink::Writer(Box::new(Lines(lines.clone())));
@@ -102,8 +115,8 @@ impl Usher {
                 // A Unix socket has no address; who asks for one then has nobody to connect to.
                 let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
                 let address = bound.addresses().first().copied().unwrap_or(nowhere);
-                tell.send((address, bound.admin_address().unwrap()))
-                    .unwrap();
+                let addresses = (address, bound.admin_address().unwrap());
+                tell.send((addresses, bound.ext_authz_address())).unwrap();
                 let never = |signal: oneshot::Receiver<()>| async {
                     if signal.await.is_err() {
                         std::future::pending::<()>().await;
@@ -112,10 +125,11 @@ impl Usher {
                 bound.run(never(stopped), never(at_once)).await.unwrap()
             })
         });
-        let (address, admin) = told.recv().expect("usher did not start");
+        let ((address, admin), ext_authz) = told.recv().expect("usher did not start");
         Self {
             address,
             admin,
+            ext_authz,
             lines,
             stop: Some(stop),
             now: Some(now),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use usher::config::{
-    Access, Address, Algorithm, Audiences, HeaderSource, KeySource, Listen, Listener, LogFormat,
-    RouteCors, TokenSource,
+    Access, Address, Algorithm, Audiences, Dialect, HeaderSource, KeySource, Listen, Listener,
+    Loaded, LogFormat, RouteCors, TokenSource,
 };
 
 use super::{BASE, SECRET, good, read, shown};
@@ -277,4 +277,31 @@ fn warnings_do_not_fail() {
 fn line_ends_of_other_systems_and_a_byte_order_mark_do_no_harm() {
     let config = good(&format!("\u{feff}{BASE}workers: 2\n").replace('\n', "\r\n"));
     assert_eq!(config.workers, 2);
+}
+
+#[test]
+fn other_proxies_may_ask() {
+    let trusts = "trusted_proxies: [10.1.2.3, { network: \"::/0\", everybody: true }]\n";
+    let loaded = read(&format!(
+        "{BASE}{trusts}forward_auth:\n  - {{ dialect: ingress-nginx }}\n  \
+         - {{ dialect: envoy, path: /ask, cache: 3s }}\next_authz: {{ listen: 127.0.0.1:9902 }}\n"
+    ));
+    let Loaded { config, warnings } = loaded.unwrap();
+    let doors: Vec<_> = config
+        .forward_auth
+        .iter()
+        .map(|door| (door.path.as_str(), door.dialect, door.cache.as_secs()))
+        .collect();
+    let expected = [
+        ("/_usher/auth", Dialect::IngressNginx, 0),
+        ("/ask", Dialect::Envoy, 3),
+    ];
+    assert_eq!(doors, expected);
+    let listen = config.ext_authz.unwrap().listen;
+    assert_eq!(listen.to_string(), "127.0.0.1:9902");
+    assert_eq!(config.trusted_proxies.len(), 2);
+    let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("trusts everybody"), "{told:?}");
+    assert!(told[1].contains("still passes for up to 3s"), "{told:?}");
 }

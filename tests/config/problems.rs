@@ -127,6 +127,39 @@ fn addresses_are_addresses() {
         ("trusted_proxies: [10.0.0.1, 0.0.0.0/0]\n", 4, "trusted_proxies[1]", "trusts everybody"),
         ("trusted_proxies: ['::/0']\n", 4, "trusted_proxies[0]", "trusts everybody"),
         ("trusted_proxies: [proxy]\n", 4, "trusted_proxies[0]", "is not a network"),
+        ("trusted_proxies: [{ network: 10.1.2.3, everybody: true }]\n", 4, "trusted_proxies[0].everybody", "Remove it."),
+        ("trusted_proxies: [{ everybody: true }]\n", 4, "trusted_proxies[0].network", "is missing"),
+        ("trusted_proxies: [{ network: 0.0.0.0/0 }]\n", 4, "trusted_proxies[0]", "everybody: true"),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip] // a table: one case a line
+fn other_proxies_ask_at_paths_of_their_own() {
+    let trusts = |text: &str| format!("trusted_proxies: [10.1.2.3]\n{text}");
+    let cases = [
+        ("forward_auth: {}\n", 5, "forward_auth.dialect", "Write the proxy that asks: `nginx`"),
+        ("forward_auth: { dialect: ngnix }\n", 5, "forward_auth.dialect", "Did you mean `nginx`?"),
+        ("forward_auth: /_usher/auth\n", 5, "forward_auth", "Write an object"),
+        ("forward_auth: { dialect: nginx, path: auth }\n", 5, "forward_auth.path", "Write the whole path"),
+        ("forward_auth: { dialect: nginx, path: /auth/ }\n", 5, "forward_auth.path", "Write it without."),
+        ("forward_auth: { dialect: nginx, path: /a/* }\n", 5, "forward_auth.path", "Write one exact path"),
+        ("forward_auth: [{ dialect: nginx }, { dialect: caddy }]\n", 5, "forward_auth[1].path", "Give each dialect a path"),
+        ("forward_auth: { dialect: nginx, path: /v }\nendpoints: { verify: /v }\n", 5, "forward_auth.path", "path of an endpoint"),
+        ("forward_auth: { dialect: nginx, path: /v }\nroutes: [{ path: /v, access: public }]\n", 5, "forward_auth.path", "path of a route too"),
+        ("forward_auth: { dialect: envoy, path: /v }\nroutes: [{ path: /v/w, access: public }]\n", 5, "forward_auth.path", "below it: /v/w"),
+        ("forward_auth: { dialect: nginx, cache: 6s }\n", 5, "forward_auth.cache", "Write 5s or less"),
+        ("forward_auth: { dialect: nginx, cache: 500ms }\n", 5, "forward_auth.cache", "Write `1s` to `5s`"),
+        ("ext_authz: {}\n", 5, "ext_authz.listen", "is missing"),
+        ("ext_authz: envoy\n", 5, "ext_authz", "Write an IP address and a port"),
+        ("ext_authz: 127.0.0.1:8080\n", 5, "ext_authz", "Give it a port of its own"),
+        ("ext_authz: { listen: 127.0.0.1:9901 }\n", 5, "ext_authz.listen", "Give it a port of its own"),
+    ].map(|(text, line, key, phrase)| (trusts(text), line, key, phrase));
+    let cases: Vec<_> = cases.iter().map(|(text, line, key, phrase)| (text.as_str(), *line, *key, *phrase)).collect();
+    each_after_base_has_one_problem(&cases);
+    each_after_base_has_one_problem(&[
+        ("forward_auth: { dialect: nginx }\n", 4, "forward_auth", "Write the proxy's address there"),
+        ("trusted_proxies: []\next_authz: 127.0.0.1:9902\n", 5, "ext_authz", "`trusted_proxies` names nobody"),
     ]);
 }
 

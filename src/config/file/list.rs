@@ -126,6 +126,64 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     }
 }
 
+/// `{ a: 1 }` or `[{ a: 1 }, { a: 2 }]`.
+#[derive(Clone, Debug)]
+pub(in crate::config) enum ObjectOrList<T> {
+    Object(T),
+    List(List<T>),
+}
+
+impl<T> ObjectOrList<T> {
+    /// The objects, each with its key.
+    pub(in crate::config) fn keyed(&self, key: &str) -> Vec<(String, &T)> {
+        match self {
+            Self::Object(object) => vec![(key.to_owned(), object)],
+            Self::List(list) => list.keyed(key),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ObjectOrList<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ObjectOrListVisitor(PhantomData))
+    }
+}
+
+struct ObjectOrListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectOrListVisitor<T> {
+    type Value = ObjectOrList<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or a list of them")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        List::deserialize(SeqAccessDeserializer::new(items)).map(ObjectOrList::List)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(ObjectOrList::Object)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for ObjectOrList<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Object_or_list_{}", T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            generator.subschema_for::<T>(),
+            { "type": "array", "items": generator.subschema_for::<T>() }
+        ] })
+    }
+}
+
 /// Text, or an object that says more.
 #[derive(Clone, Debug)]
 pub(in crate::config) enum TextOr<T> {

@@ -91,7 +91,8 @@ fn distinct(file: &file::Endpoints, cx: &mut Context<'_>) {
     }
 }
 
-fn check(key: &str, path: &str, routes: &[Route], cx: &mut Context<'_>) {
+/// An exact path of usher's own, where no route is.
+pub(super) fn check(key: &str, path: &str, routes: &[Route], cx: &mut Context<'_>) {
     if let Err((message, remedy)) = pattern::check_path(path) {
         cx.error(key, message, remedy);
     } else if path.contains('*') {

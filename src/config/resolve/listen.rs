@@ -117,6 +117,33 @@ fn listener(key: &str, entry: &TextOr<file::Listener>, cx: &mut Context<'_>) -> 
     })
 }
 
+/// An address that is not for callers, and that nobody has taken.
+pub(super) fn apart(
+    key: &str,
+    text: &str,
+    taken: &[Listen],
+    cx: &mut Context<'_>,
+) -> Option<SocketAddr> {
+    let Ok(address) = text.parse() else {
+        let message = format!("is not an address: {text:?}");
+        cx.error(
+            key,
+            message,
+            "Write an IP address and a port, such as `127.0.0.1:9902`.",
+        );
+        return None;
+    };
+    let listen = Listen::Tcp(address);
+    if taken.iter().any(|other| collide(other, &listen)) {
+        cx.error(
+            key,
+            "takes an address that is taken already",
+            "Give it a port of its own.",
+        );
+    }
+    Some(address)
+}
+
 fn address(key: &str, text: &str, cx: &mut Context<'_>) -> Option<Listen> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = path_of(key, path, cx)?;

@@ -1,29 +1,45 @@
-//! Peers whose forwarded headers count.
+//! Peers whose forwarded headers count, and who may ask.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Context;
+use super::{Context, flag};
 use crate::config::TrustedProxy;
-use crate::config::file::List;
+use crate::config::file::{self, List, TextOr};
 
 const REMEDY: &str = "Write an address, a network such as `10.1.2.0/28`, or `unix`.";
 
 /// Resolves the peers.
-pub(super) fn trusted(file: &List<String>, cx: &mut Context<'_>) -> Vec<TrustedProxy> {
-    all(file.keyed("trusted_proxies"), cx)
+pub(super) fn trusted(
+    file: &List<TextOr<file::TrustedProxy>>,
+    cx: &mut Context<'_>,
+) -> Vec<TrustedProxy> {
+    let mut proxies = Vec::new();
+    for (key, proxy) in file.keyed("trusted_proxies") {
+        let (text, everybody) = match proxy {
+            TextOr::Text(text) => (text, false),
+            TextOr::Full(full) => match &full.network {
+                Some(network) => (network, flag(full.everybody, false)),
+                None => {
+                    cx.report.missing(&format!("{key}.network"), REMEDY);
+                    continue;
+                }
+            },
+        };
+        proxies.extend(one(&key, text, everybody, cx));
+    }
+    proxies
 }
 
 /// Resolves peers, each with its key.
 pub(super) fn all(entries: Vec<(String, &String)>, cx: &mut Context<'_>) -> Vec<TrustedProxy> {
-    entries
-        .into_iter()
-        .filter_map(|(key, text)| one(&key, text, cx))
-        .collect()
+    let entries = entries.into_iter();
+    let resolved = entries.filter_map(|(key, text)| one(&key, text, false, cx));
+    resolved.collect()
 }
 
-fn one(key: &str, text: &str, cx: &mut Context<'_>) -> Option<TrustedProxy> {
+fn one(key: &str, text: &str, everybody: bool, cx: &mut Context<'_>) -> Option<TrustedProxy> {
     if text == "unix" {
         return Some(TrustedProxy::Unix);
     }
@@ -31,22 +47,38 @@ fn one(key: &str, text: &str, cx: &mut Context<'_>) -> Option<TrustedProxy> {
         cx.error(key, format!("is not a network: {text:?}"), REMEDY);
         return None;
     };
-    if net.prefix_len() == 0 {
-        cx.error(
+    check_width(key, &net, everybody, cx).then_some(TrustedProxy::Net(net))
+}
+
+/// Whether a network is one that somebody may mean.
+fn check_width(key: &str, net: &IpNet, everybody: bool, cx: &mut Context<'_>) -> bool {
+    match (net.prefix_len() == 0, everybody) {
+        (true, false) => {
+            cx.error(
+                key,
+                "trusts everybody, so every caller could claim any address",
+                format!("{REMEDY} Or `{{ network: {net}, everybody: true }}`, where nobody but the proxy can connect."),
+            );
+            return false;
+        }
+        (true, true) => cx.report.warn(
             key,
-            "trusts everybody, so every caller could claim any address",
-            REMEDY,
-        );
-        return None;
-    }
-    if is_wide(&net) {
-        cx.report.warn(
+            "trusts everybody: whoever can connect can claim any address, host and path",
+            "Let nobody but the proxy connect: a NetworkPolicy, a firewall, a loopback address.",
+        ),
+        (false, true) => cx.error(
+            &format!("{key}.everybody"),
+            format!("is said of {net}, which is not everybody"),
+            "Remove it.",
+        ),
+        (false, false) if is_wide(net) => cx.report.warn(
             key,
             format!("trusts all of {net}: every one of these can claim any address and host"),
             "Name the proxies themselves, never a whole pod network.",
-        );
+        ),
+        (false, false) => {}
     }
-    Some(TrustedProxy::Net(net))
+    true
 }
 
 fn network(text: &str) -> Option<IpNet> {

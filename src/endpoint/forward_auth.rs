@@ -1,0 +1,156 @@
+//! Forward auth: another proxy describes a request, and learns whether it may pass.
+//!
+//! A yes is 200 and carries every identity header, empty where there is nothing to say, so that
+//! a proxy that copies them overwrites what its client has sent. A no is what a proxied request
+//! would have got.
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+
+use crate::clock::Clock;
+use crate::config::{self, Dialect, TokenSource};
+use crate::denial::{Denial, Fault};
+use crate::edge;
+use crate::gate::Admission;
+use crate::head::Head;
+use crate::respond::{self, Response};
+
+/// nginx takes it before `Cache-Control`, whose `private` it would not keep at all.
+const X_ACCEL_EXPIRES: HeaderName = HeaderName::from_static("x-accel-expires");
+
+/// The paths where proxies ask.
+#[derive(Debug)]
+pub struct ForwardAuth {
+    doors: Vec<Door>,
+    /// Whether a token may come in a cookie.
+    cookies: bool,
+    clock: Clock,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Door {
+    settings: config::ForwardAuth,
+    /// What a yes depends on.
+    vary: HeaderValue,
+}
+
+impl ForwardAuth {
+    /// The paths of the configuration, in its order.
+    pub fn new(settings: &config::Config, clock: Clock) -> Self {
+        let from = &settings.tokens.from;
+        let door = |door: &config::ForwardAuth| Door {
+            vary: vary(door.dialect, from),
+            settings: door.clone(),
+        };
+        Self {
+            doors: settings.forward_auth.iter().map(door).collect(),
+            cookies: from
+                .iter()
+                .any(|source| matches!(source, TokenSource::Cookie(_))),
+            clock,
+        }
+    }
+
+    /// Turns the question's head into the head of the request that it is about.
+    ///
+    /// # Errors
+    /// As [`edge::describe`].
+    pub fn describe(&self, door: usize, head: &mut Head) -> Result<(), Denial> {
+        let door = &self.doors[door].settings;
+        edge::describe(door.dialect, &door.path, head)
+    }
+
+    /// A yes, with every identity header and what the app is told in it.
+    pub fn allow<'a>(
+        &self,
+        door: usize,
+        head: &Head,
+        admission: &Admission,
+        headers: impl Iterator<Item = (&'a HeaderName, Option<&'a str>)>,
+    ) -> Response {
+        let door = &self.doors[door];
+        let mut response = respond::empty(StatusCode::OK);
+        let fields = &mut response.fields;
+        for (name, value) in headers {
+            // What stands in a line of a head fits a header.
+            let value = HeaderValue::from_str(value.unwrap_or_default());
+            fields.append(name, &value.unwrap_or(HeaderValue::from_static("")));
+        }
+        fields.append(&header::VARY, &door.vary);
+        let seconds = self.life(door, head, admission);
+        let cache = match seconds {
+            0 => HeaderValue::from_static("no-store"),
+            seconds => {
+                if is_nginx(door.settings.dialect) {
+                    fields.append(&X_ACCEL_EXPIRES, &HeaderValue::from(seconds));
+                }
+                // Digits fit every header.
+                HeaderValue::from_str(&format!("private, max-age={seconds}"))
+                    .unwrap_or(HeaderValue::from_static("no-store"))
+            }
+        };
+        fields.append(&header::CACHE_CONTROL, &cache);
+        response
+    }
+
+    /// A no. `auth_request` knows 2xx, 401 and 403, and makes a 500 of all else: a client's
+    /// mistake is 403 to it, so that nobody is woken for it.
+    pub fn deny(&self, door: usize, denial: &Denial) -> Response {
+        let mut response = respond::denial(denial);
+        let known = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        if is_nginx(self.doors[door].settings.dialect)
+            && denial.reason.fault() == Fault::Client
+            && !known.contains(&response.status)
+        {
+            response.status = StatusCode::FORBIDDEN;
+            response.fields.remove(&header::CONNECTION);
+        }
+        response
+    }
+
+    /// For how many seconds a yes may be kept. Only what rests on a token alone is: with a cookie
+    /// or a WebSocket, other headers decide too, and a user who is still to come is there a moment
+    /// later.
+    fn life(&self, door: &Door, head: &Head, admission: &Admission) -> u64 {
+        let Some(verified) = admission.verified() else {
+            return 0;
+        };
+        let by_cookie = self.cookies && head.fields.contains(&header::COOKIE);
+        let socket = head.fields.contains(&header::SEC_WEBSOCKET_KEY);
+        if by_cookie || socket || admission.is_pending() || head.method == Method::OPTIONS {
+            return 0;
+        }
+        // Both count whole seconds, and the one that has begun may be nearly over.
+        let left = verified
+            .ends
+            .saturating_sub(self.clock.now())
+            .saturating_sub(1);
+        door.settings
+            .cache
+            .as_secs()
+            .min(u64::try_from(left).unwrap_or(0))
+    }
+}
+
+const fn is_nginx(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::Nginx | Dialect::IngressNginx)
+}
+
+/// Every place of a token, and every header that describes the request. A token in the query is
+/// part of the target.
+fn vary(dialect: Dialect, from: &[TokenSource]) -> HeaderValue {
+    let mut names: Vec<HeaderName> = Vec::new();
+    for source in from {
+        match source {
+            TokenSource::Authorization => names.push(header::AUTHORIZATION),
+            TokenSource::Cookie(_) => names.extend([header::COOKIE, header::ORIGIN]),
+            TokenSource::Header(name) => names.push(name.clone()),
+            TokenSource::WebsocketProtocol => names.push(header::SEC_WEBSOCKET_PROTOCOL),
+            TokenSource::Query(_) => {}
+        }
+    }
+    names.extend_from_slice(edge::words(dialect));
+    let names: Vec<_> = names.iter().map(HeaderName::as_str).collect();
+    // Names of headers and commas fit every header.
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("*"))
+}

@@ -1,0 +1,212 @@
+//! Envoy asks by gRPC: `envoy.service.auth.v3.Authorization/Check`, on a listener of its own.
+//!
+//! `question` turns what Envoy says into a head and a peer, the sidecar judges it as it would on
+//! the line, and `verdict` puts the outcome into Envoy's words.
+
+mod question;
+mod verdict;
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::ext_authz::v3::pb::{
+    Authorization, AuthorizationServer, CheckRequest, CheckResponse,
+};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::config::Limits;
+use crate::cors::Grant;
+use crate::denial::Denial;
+use crate::drain::Guard;
+use crate::edge::Peer;
+use crate::head::Scheme;
+use crate::sidecar::{Sidecar, overloaded, untrusted};
+use crate::telemetry::Record;
+
+use question::Question;
+use verdict::Verdict;
+
+/// Connections of trusted proxies at once; Envoy opens one for each of its threads.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// Connections of everybody else at once: enough to be told.
+const MAX_STRANGERS: usize = 16;
+
+/// How long they may stay.
+const STRANGERS_STAY: Duration = Duration::from_secs(5);
+
+/// Questions at once on one connection; `limits.requests` bounds all of them together.
+const MAX_STREAMS: u32 = 1024;
+
+/// Bytes of a question's own headers, which gRPC needs few of.
+const QUESTION_HEADERS: u32 = 16 * 1024;
+
+/// What a question may hold beside the request's head: addresses, certificates, labels.
+const BESIDE_HEAD: usize = 64 * 1024;
+
+/// How often an idle connection is asked whether anybody is there, and how long it may be silent.
+const PING: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How long accepting rests after it has failed, whatever it was.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The listener.
+pub struct ExtAuthz {
+    listener: TcpListener,
+    sidecar: Arc<Sidecar>,
+    /// Bytes of a question.
+    max_bytes: usize,
+}
+
+impl ExtAuthz {
+    /// Serves on a bound listener.
+    pub fn new(listener: TcpListener, sidecar: Arc<Sidecar>, limits: &Limits) -> Self {
+        Self {
+            listener,
+            sidecar,
+            // A head may come as text and in bytes.
+            max_bytes: 2 * (limits.header_bytes + limits.target_bytes) + BESIDE_HEAD,
+        }
+    }
+
+    /// The real address.
+    ///
+    /// # Errors
+    /// When the operating system cannot tell.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until dropped; connections that are there then finish when `guard` says so.
+    pub async fn run(self, guard: Guard) {
+        let known = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
+        loop {
+            let (stream, address) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "the ext_authz listener cannot accept");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let peer = Peer::new(Some(address), Scheme::Http);
+            let trusted = self.sidecar.edge.trusts(&peer);
+            let places = if trusted { &known } else { &strangers };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                tracing::warn!(client = %peer, "an ext_authz connection is one too many");
+                continue;
+            };
+            let checks = Checks {
+                sidecar: self.sidecar.clone(),
+                peer,
+                trusted,
+            };
+            let served = serve(stream, checks, self.max_bytes, guard.clone());
+            tokio::spawn(async move {
+                match trusted {
+                    true => served.await,
+                    // Whoever takes longer to be told does not want to know.
+                    false => drop(tokio::time::timeout(STRANGERS_STAY, served).await),
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Serves one connection until either side ends it.
+async fn serve(stream: TcpStream, checks: Checks, max_bytes: usize, mut guard: Guard) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+    let client = checks.peer.to_string();
+    let service = AuthorizationServer::new(checks).max_decoding_message_size(max_bytes);
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(QUESTION_HEADERS)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(SILENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = guard.draining() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, client, "an ext_authz connection ended");
+    }
+}
+
+/// Answers the questions of one connection.
+struct Checks {
+    sidecar: Arc<Sidecar>,
+    peer: Peer,
+    trusted: bool,
+}
+
+#[tonic::async_trait]
+impl Authorization for Checks {
+    async fn check(
+        &self,
+        asked: tonic::Request<CheckRequest>,
+    ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
+        let telemetry = &self.sidecar.telemetry;
+        if !self.trusted {
+            let mut record = Record::start(telemetry, None, || self.peer.to_string());
+            record.door("ext_authz");
+            record.denied(untrusted());
+            let why = "who asks is not among trusted_proxies";
+            return Err(tonic::Status::permission_denied(why));
+        }
+        let question = Question::read(asked.into_inner());
+        let head = question.as_ref().ok().map(|question| &question.head);
+        let mut record = Record::start(telemetry, head, || self.peer.to_string());
+        record.door("ext_authz");
+        let mut grant = Grant::default();
+        let judged = self.judge(question, &mut record, &mut grant).await;
+        let verdict = judged.unwrap_or_else(|denial| {
+            let verdict = Verdict::deny(&denial, &grant);
+            record.denied(denial);
+            verdict
+        });
+        Ok(tonic::Response::new(verdict.into_answer()))
+    }
+}
+
+impl Checks {
+    /// A yes, or why not.
+    async fn judge(
+        &self,
+        question: Result<Question, Denial>,
+        record: &mut Record,
+        grant: &mut Grant,
+    ) -> Result<Verdict, Denial> {
+        let sidecar = &*self.sidecar;
+        if record.under_way() > sidecar.max_requests {
+            return Err(overloaded());
+        }
+        let Question { mut head, peer } = question?;
+        let forged = verdict::client_copies(&head, sidecar.edge.classes());
+        let admission = sidecar.judge(&peer, &mut head, record, grant).await?;
+        let mut lines = Vec::new();
+        sidecar.upstream.announce(&admission, &mut lines);
+        let mut verdict = Verdict::allow(&admission, &sidecar.announced, &lines, forged);
+        let asked = head.clone();
+        sidecar.upstream.take_token(&mut head);
+        verdict.take_token(&asked, &head);
+        record.answered(http::StatusCode::OK, None);
+        Ok(verdict)
+    }
+}

@@ -1,0 +1,465 @@
+//! Envoy's questions by gRPC, asked by a client of our own; tests/gateways asks them with Envoy.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use envoy_types::ext_authz::v3::pb::{
+    Address, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderAppendAction, HeaderValue,
+    HttpResponse, OkHttpResponse,
+};
+use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+use envoy_types::pb::envoy::config::core::v3::{self as core, HeaderMap, SocketAddress};
+use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
+use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use envoy_types::pb::google::protobuf::value::Kind;
+use serde_json::json;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::common::{App, Issuer, Usher};
+
+const DOOR: &str = r#"
+trusted_proxies: [127.0.0.1]
+ext_authz: 127.0.0.1:0
+routes:
+  - { path: /public/**, access: public }
+  - { path: /admin/**, require: { roles: [admin] } }
+  - { path: /posts, methods: [GET], access: public }
+"#;
+
+fn start(more: &str) -> (Issuer, Usher) {
+    let (app, issuer) = (App::start(), Issuer::new());
+    let usher = Usher::start(&app, &issuer, &format!("{DOOR}{more}"));
+    (issuer, usher)
+}
+
+/// Asks one question after the other on one connection.
+fn ask_all(
+    address: SocketAddr,
+    questions: Vec<CheckRequest>,
+) -> Vec<Result<CheckResponse, Status>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+        let mut client = AuthorizationClient::new(endpoint.connect().await.unwrap());
+        let mut answers = Vec::new();
+        for question in questions {
+            let answer = client.check(question).await;
+            answers.push(answer.map(tonic::Response::into_inner));
+        }
+        answers
+    })
+}
+
+fn ask(usher: &Usher, question: CheckRequest) -> CheckResponse {
+    let answers = ask_all(usher.ext_authz.unwrap(), vec![question]);
+    answers.into_iter().next().unwrap().unwrap()
+}
+
+/// What Envoy says of `GET` for app.test from 192.0.2.7, over TLS.
+fn question(path: &str, headers: &[(&str, &str)]) -> CheckRequest {
+    let headers = headers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    changed(path, |http| http.headers.extend(headers))
+}
+
+fn changed(path: &str, change: impl FnOnce(&mut HttpRequest)) -> CheckRequest {
+    let mut http = HttpRequest {
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        host: "app.test".to_owned(),
+        scheme: "https".to_owned(),
+        protocol: "HTTP/1.1".to_owned(),
+        headers: HashMap::from(
+            [
+                (":path", path),
+                (":method", "GET"),
+                (":authority", "app.test"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        ),
+        ..HttpRequest::default()
+    };
+    change(&mut http);
+    let socket = SocketAddress {
+        address: "192.0.2.7".to_owned(),
+        port_specifier: Some(PortSpecifier::PortValue(4711)),
+        ..SocketAddress::default()
+    };
+    let address = core::Address {
+        address: Some(Address::SocketAddress(socket)),
+    };
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            source: Some(Peer {
+                address: Some(address),
+                ..Peer::default()
+            }),
+            request: Some(Request {
+                http: Some(http),
+                ..Request::default()
+            }),
+            ..AttributeContext::default()
+        }),
+    }
+}
+
+fn code(answer: &CheckResponse) -> i32 {
+    answer.status.as_ref().unwrap().code
+}
+
+#[track_caller]
+fn yes(answer: &CheckResponse) -> &OkHttpResponse {
+    assert_eq!(code(answer), i32::from(Code::Ok), "{answer:?}");
+    match answer.http_response.as_ref().unwrap() {
+        HttpResponse::OkResponse(ok) => ok,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn no(answer: &CheckResponse) -> (&DeniedHttpResponse, i32) {
+    assert_ne!(code(answer), i32::from(Code::Ok));
+    match answer.http_response.as_ref().unwrap() {
+        HttpResponse::DeniedResponse(denied) => (denied, denied.status.as_ref().unwrap().code),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn status(answer: &CheckResponse) -> i32 {
+    no(answer).1
+}
+
+/// Names and values that are set, each in place of all others of the name.
+fn set(ok: &OkHttpResponse) -> Vec<(&str, &str)> {
+    let overwrite = i32::from(HeaderAppendAction::OverwriteIfExistsOrAdd);
+    let headers = ok.headers.iter().map(|option| {
+        assert_eq!(option.append_action, overwrite);
+        let header = option.header.as_ref().unwrap();
+        (header.key.as_str(), header.value.as_str())
+    });
+    headers.collect()
+}
+
+fn metadata(answer: &CheckResponse) -> Vec<(&str, &str)> {
+    let fields = &answer.dynamic_metadata.as_ref().unwrap().fields;
+    let mut pairs: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| match value.kind.as_ref().unwrap() {
+            Kind::StringValue(text) => (name.as_str(), text.as_str()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    pairs.sort_unstable();
+    pairs
+}
+
+#[test]
+fn a_yes_sets_the_identity_and_takes_the_clients_word_away() {
+    let (issuer, usher) = start("");
+    let token = format!(
+        "Bearer {}",
+        issuer.token_with("alice", json!({ "name": null }))
+    );
+    let forged = [
+        ("authorization", token.as_str()),
+        ("x-user-id", "mallory"),
+        ("x_user_id", "mallory"),
+        ("x.user-email", "ceo@corp"),
+        ("remote-user", "root"),
+        ("x-custom", "stays"),
+    ];
+    let answer = ask(&usher, question("/x?y=1", &forged));
+    let ok = yes(&answer);
+    assert_eq!(
+        set(ok),
+        [
+            ("x-user-id", "alice"),
+            ("x-user-email", "alice@example.com")
+        ]
+    );
+    let mut gone: Vec<_> = ok.headers_to_remove.iter().map(String::as_str).collect();
+    gone.sort_unstable();
+    assert_eq!(
+        gone,
+        [
+            "authorization",
+            "remote-user",
+            "x-user-name",
+            "x-user-provisioned",
+            "x.user-email",
+            "x_user_id"
+        ]
+    );
+    assert_eq!(metadata(&answer), [("issuer", "idp"), ("subject", "alice")]);
+    let line = usher.line("/x");
+    assert_eq!(
+        [&line["door"], &line["client"], &line["host"]],
+        ["ext_authz", "192.0.2.7", "app.test"]
+    );
+    assert_eq!([&line["outcome"], &line["user"]], ["answered", "alice"]);
+
+    let answer = ask(&usher, question("/public/x", &forged));
+    let ok = yes(&answer);
+    assert_eq!(set(ok), []);
+    for name in [
+        "x-user-id",
+        "x-user-email",
+        "x_user_id",
+        "remote-user",
+        "authorization",
+    ] {
+        assert!(
+            ok.headers_to_remove.iter().any(|gone| gone == name),
+            "{name}"
+        );
+    }
+    assert_eq!(metadata(&answer), []);
+}
+
+#[test]
+fn a_no_is_what_a_proxied_request_would_get() {
+    let (issuer, usher) = start("");
+    let token = format!("Bearer {}", issuer.token("alice"));
+    let cases = [
+        (
+            question("/x", &[]),
+            401,
+            Code::Unauthenticated,
+            "token_missing",
+        ),
+        (
+            question("/x", &[("authorization", "Bearer bad")]),
+            401,
+            Code::Unauthenticated,
+            "token_malformed",
+        ),
+        (
+            question("/admin/x", &[("authorization", &token)]),
+            403,
+            Code::PermissionDenied,
+            "insufficient_scope",
+        ),
+        (
+            question("/public/../x", &[]),
+            400,
+            Code::InvalidArgument,
+            "bad_path",
+        ),
+        (
+            question("/public#/x", &[]),
+            400,
+            Code::InvalidArgument,
+            "bad_target",
+        ),
+    ];
+    for (question, wanted, grpc, reason) in cases {
+        let answer = ask(&usher, question);
+        let (denied, status) = no(&answer);
+        assert_eq!(
+            (status, code(&answer)),
+            (wanted, i32::from(grpc)),
+            "{reason}"
+        );
+        assert_eq!(metadata(&answer), [("reason", reason)]);
+        let header = |name: &str| {
+            let mut headers = denied
+                .headers
+                .iter()
+                .filter_map(|option| option.header.as_ref());
+            headers
+                .find(|header| header.key == name)
+                .map(|header| header.value.as_str())
+        };
+        assert_eq!(
+            header("www-authenticate").is_some(),
+            wanted == 401 || wanted == 403
+        );
+        assert_eq!(header("cache-control"), Some("no-store"));
+        assert!(denied.body.starts_with("{\"error\":\""), "{}", denied.body);
+        assert!(
+            denied.headers.iter().all(|option| !option
+                .header
+                .as_ref()
+                .unwrap()
+                .key
+                .contains("user"))
+        );
+    }
+}
+
+#[test]
+fn the_rules_are_about_what_envoy_describes() {
+    let (issuer, usher) = start("");
+    let token = format!("Bearer {}", issuer.token("alice"));
+    let with = |path: &str, change: fn(&mut HttpRequest)| ask(&usher, changed(path, change));
+    yes(&with("/posts?page=2", |_| {}));
+    assert_eq!(
+        status(&with("/posts", |http| http.method = "POST".to_owned())),
+        401
+    );
+    assert_eq!(status(&with("/admin?/public/", |_| {})), 401);
+    for method in ["CONNECT", "TRACE", "", "GE T"] {
+        let answer = ask(
+            &usher,
+            changed("/public/x", |http| http.method = method.to_owned()),
+        );
+        assert!([400, 405].contains(&status(&answer)), "{method}");
+    }
+    for path in [
+        "",
+        "*",
+        "public/x",
+        "http://app.test/public/x",
+        "/public/%",
+        "/public/\u{e9}",
+        "/a b",
+        "//x",
+    ] {
+        let answer = ask(&usher, question(path, &[]));
+        assert_eq!(status(&answer), 400, "{path}");
+    }
+    assert_eq!(
+        status(&with("/public/x", |http| http.host = "a,b".to_owned())),
+        400
+    );
+    assert_eq!(status(&with("/public/x", |http| http.host.clear())), 400);
+    assert_eq!(
+        status(&with("/public/x", |http| http.scheme = "ftp".to_owned())),
+        400
+    );
+    // Envoy joins lines of one name, unless it sends them raw: neither is one token.
+    let joined = format!("{token},{token}");
+    assert_eq!(
+        status(&ask(&usher, question("/x", &[("authorization", &joined)]))),
+        401
+    );
+    let raw = |lines: &[(&str, &[u8])]| {
+        let line = |(key, value): &(&str, &[u8])| HeaderValue {
+            key: (*key).to_owned(),
+            raw_value: value.to_vec(),
+            ..HeaderValue::default()
+        };
+        let headers = lines.iter().map(line).collect();
+        ask(
+            &usher,
+            changed("/x", |http| http.header_map = Some(HeaderMap { headers })),
+        )
+    };
+    let token = token.as_bytes();
+    yes(&raw(&[
+        (":path", b"/public/x"),
+        ("authorization", token),
+        ("x", b"\xff"),
+    ]));
+    assert_eq!(
+        status(&raw(&[("authorization", token), ("authorization", token)])),
+        400
+    );
+    assert_eq!(
+        status(&raw(&[("authorization", token), ("x", b"a\r\nb")])),
+        400
+    );
+    assert_eq!(
+        status(&raw(&[("authorization", token), ("host", b"evil.test")])),
+        400
+    );
+    // Nothing at all is a no, and no error that a proxy could take for a yes.
+    assert_eq!(status(&ask(&usher, CheckRequest::default())), 400);
+    let empty = CheckRequest {
+        attributes: Some(AttributeContext::default()),
+    };
+    assert_eq!(status(&ask(&usher, empty)), 400);
+}
+
+#[test]
+fn the_token_is_taken_from_wherever_it_was() {
+    let from =
+        "tokens: { from: [authorization, { cookie: s }, { header: x-token }, { query: t }] }\n";
+    let (issuer, usher) = start(from);
+    let token = issuer.token("alice");
+    let answer = ask(
+        &usher,
+        question("/x", &[("cookie", &format!("a=b; s={token}; c=d"))]),
+    );
+    assert!(
+        set(yes(&answer)).contains(&("cookie", "a=b; c=d")),
+        "{answer:?}"
+    );
+    let answer = ask(&usher, question("/x", &[("cookie", &format!("s={token}"))]));
+    assert!(
+        yes(&answer)
+            .headers_to_remove
+            .iter()
+            .any(|gone| gone == "cookie")
+    );
+    let answer = ask(&usher, question("/x", &[("x-token", &token)]));
+    assert!(
+        yes(&answer)
+            .headers_to_remove
+            .iter()
+            .any(|gone| gone == "x-token")
+    );
+    let answer = ask(&usher, question(&format!("/x?a=b&t={token}&c=d"), &[]));
+    assert_eq!(yes(&answer).query_parameters_to_remove, ["t"]);
+    let (issuer, usher) = start("tokens: { pass: true }\n");
+    let bearer = format!("Bearer {}", issuer.token("alice"));
+    let answer = ask(&usher, question("/x", &[("authorization", &bearer)]));
+    assert!(
+        !yes(&answer)
+            .headers_to_remove
+            .iter()
+            .any(|gone| gone == "authorization")
+    );
+}
+
+#[test]
+fn only_trusted_proxies_may_ask() {
+    let elsewhere = DOOR.replace("[127.0.0.1]", "[10.9.8.7]");
+    let (app, issuer) = (App::start(), Issuer::new());
+    let usher = Usher::start(&app, &issuer, &elsewhere);
+    let answers = ask_all(usher.ext_authz.unwrap(), vec![question("/public/x", &[])]);
+    assert_eq!(
+        answers[0].as_ref().unwrap_err().code(),
+        Code::PermissionDenied
+    );
+    let line = usher.line("-");
+    assert_eq!(
+        [&line["reason"], &line["door"]],
+        ["proxy_untrusted", "ext_authz"]
+    );
+}
+
+#[test]
+fn many_users_on_one_connection_are_told_apart() {
+    let (issuer, usher) = start("");
+    let users: Vec<_> = (0..300).map(|turn| format!("user-{}", turn % 17)).collect();
+    let questions = users.iter().enumerate().map(|(turn, user)| {
+        let bearer = format!("Bearer {}", issuer.token(user));
+        let path = if turn % 5 == 0 { "/public/x" } else { "/x" };
+        question(path, &[("authorization", &bearer)])
+    });
+    let answers = ask_all(usher.ext_authz.unwrap(), questions.collect());
+    for (turn, (answer, user)) in answers.iter().zip(&users).enumerate() {
+        let answer = answer.as_ref().unwrap();
+        let id = set(yes(answer))
+            .into_iter()
+            .find(|(name, _)| *name == "x-user-id");
+        assert_eq!(id, (turn % 5 != 0).then_some(("x-user-id", user.as_str())));
+    }
+    assert_eq!(answers.len(), 300);
+}
+
+#[test]
+fn a_drain_lets_questions_finish() {
+    let (_issuer, mut usher) = start("");
+    let answer = ask(&usher, question("/public/x", &[]));
+    yes(&answer);
+    usher.stop();
+    assert_eq!(usher.ended(), usher::Ended::Drained);
+}

@@ -1,0 +1,56 @@
+//! The examples with real proxies before usher: each file as it is, save for the ports. One start
+//! of each proxy serves all of its cases.
+
+mod cases;
+mod stage;
+
+use cases::{fails_closed, holds};
+use stage::{Door, Stage};
+
+#[test]
+fn nginx() {
+    let mut stage = Stage::start(Door::Nginx);
+    holds(&stage);
+    fails_closed(&mut stage);
+}
+
+#[test]
+fn haproxy() {
+    let mut stage = Stage::start(Door::Haproxy);
+    holds(&stage);
+    fails_closed(&mut stage);
+}
+
+#[test]
+fn caddy() {
+    let mut stage = Stage::start(Door::Caddy);
+    holds(&stage);
+    fails_closed(&mut stage);
+}
+
+#[test]
+fn traefik() {
+    let mut stage = Stage::start(Door::Traefik);
+    holds(&stage);
+    fails_closed(&mut stage);
+}
+
+#[test]
+fn envoy_over_http() {
+    let mut stage = Stage::start(Door::EnvoyHttp);
+    holds(&stage);
+    fails_closed(&mut stage);
+}
+
+#[test]
+fn envoy_over_grpc() {
+    let mut stage = Stage::start(Door::EnvoyGrpc);
+    holds(&stage);
+    fails_closed(&mut stage);
+}
+
+#[test]
+fn nginx_keeps_a_yes_as_long_as_usher_says() {
+    let stage = Stage::changed(Door::Nginx, "# cache: 2s", "cache: 2s");
+    cases::keeps_a_yes(&stage);
+}
