@@ -1,5 +1,6 @@
 //! Unix sockets on both sides, and sockets that systemd has opened.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -266,8 +267,9 @@ fn an_app_whose_socket_is_not_there_is_a_502() {
     usher.serves(&issuer.token("alice"));
 }
 
-/// Starts usher as systemd does: the sockets are open, and the environment says which.
-fn activated(file: &str, kind: &str, address: &str, names: &str) -> Running {
+/// Starts usher as systemd does: the sockets are open, and the environment says which. `address`
+/// is the path of a Unix socket, or of a file that the port is written to.
+fn activated(file: &str, kind: &str, address: &Path, names: &str) -> Running {
     let script = "
 import os, socket, sys
 kind, address, names = sys.argv[1:4]
@@ -276,7 +278,8 @@ if kind == 'unix':
     listener.bind(address)
 else:
     listener = socket.socket()
-    listener.bind(('127.0.0.1', int(address)))
+    listener.bind(('127.0.0.1', 0))
+    open(address, 'w').write(str(listener.getsockname()[1]))
 listener.listen(64)
 os.dup2(listener.fileno(), 3)
 # It may have been 3 already.
@@ -286,14 +289,9 @@ os.execv(sys.argv[4], sys.argv[4:])
 ";
     let mut command = Command::new("python3");
     command
-        .args([
-            "-c",
-            script,
-            kind,
-            address,
-            names,
-            env!("CARGO_BIN_EXE_usher"),
-        ])
+        .args(["-c", script, kind])
+        .arg(address)
+        .args([names, env!("CARGO_BIN_EXE_usher")])
         .args(["serve", "--config", file])
         .stdin(Stdio::null());
     let running = Running::start(&mut command);
@@ -314,21 +312,19 @@ fn sockets_that_systemd_has_opened_are_taken_by_name_or_number() {
         let path = folder.path().join("web.sock");
         let (app, issuer) = (App::start(), Issuer::new());
         let (file, token) = configuration(folder.path(), &issuer, &app, listen);
-        let port = crate::common::free_port();
-        let address = match kind {
-            "unix" => path.to_str().unwrap().to_owned(),
-            _ => port.to_string(),
-        };
-        let mut running = activated(&file, kind, &address, "web");
+        let mut running = activated(&file, kind, &path, "web");
         let mut client = match kind {
             "unix" => Client::over_unix(&path),
-            _ => Client::connect(([127, 0, 0, 1], port).into()),
+            _ => {
+                let port = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+                Client::connect(SocketAddr::from(([127, 0, 0, 1], port)))
+            }
         };
         client.send(request(&token, ""));
         assert_eq!(client.reply().unwrap().status, 200, "{listen}");
         running.signal("TERM");
         assert!(running.ended().success());
-        assert_eq!(path.exists(), kind == "unix", "the socket is systemd's");
+        assert!(path.exists(), "the socket is systemd's");
     }
 }
 

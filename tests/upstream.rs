@@ -43,13 +43,13 @@ fn the_addresses_of_a_name_are_tried_in_turn() {
     let (app, issuer) = (App::start(), Issuer::new());
     let folder = tempfile::tempdir().unwrap();
     let reached = bridge::tcp("127.0.0.2:0", app.address);
-    let (port, listen) = (reached.port(), free_port());
+    let port = reached.port();
     let hosts = folder.path().join("hosts");
     let names = "::1 app.internal\n127.0.0.1 app.internal\n127.0.0.2 app.internal\n";
     std::fs::write(&hosts, names).unwrap();
     let file = folder.path().join("usher.yaml");
     let text = format!(
-        "listen: 127.0.0.1:{listen}\nadmin: off\nupstream: http://app.internal:{port}\nissuers: [{}]\n",
+        "listen: 127.0.0.1:0\nadmin: off\nupstream: http://app.internal:{port}\nissuers: [{}]\n",
         issuer.yaml()
     );
     std::fs::write(&file, text).unwrap();
@@ -69,7 +69,7 @@ fn the_addresses_of_a_name_are_tried_in_turn() {
         !first.starts_with("127.0.0.2 "),
         "the dead ones come first: {first}"
     );
-    let mut client = Client::connect(([127, 0, 0, 1], listen).into());
+    let mut client = Client::connect(running.address("listening"));
     client.send(format!(
         "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n",
         issuer.token("alice")
