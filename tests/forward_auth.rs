@@ -644,12 +644,12 @@ fn no_identity_leaks_into_the_next_answer() {
     let address = usher.address;
     thread::scope(|scope| {
         for dialect in DIALECTS {
-            scope.spawn(move || interleave(dialect, address, tokens));
+            scope.spawn(move || interleave(dialect, &|| Client::connect(address), tokens));
         }
     });
 }
 
-fn interleave(dialect: &str, address: std::net::SocketAddr, tokens: &[String]) {
+fn interleave(dialect: &str, connect: &dyn Fn() -> Client, tokens: &[String]) {
     let mut runner = TestRunner::new(Config {
         cases: 12,
         failure_persistence: None,
@@ -659,7 +659,7 @@ fn interleave(dialect: &str, address: std::net::SocketAddr, tokens: &[String]) {
     let requests = prop::collection::vec((0..tokens.len(), 0..3_usize, 0..4_u8), 60);
     runner
         .run(&requests, |requests| {
-            let mut connections: Vec<_> = (0..3).map(|_| Client::connect(address)).collect();
+            let mut connections: Vec<_> = (0..3).map(|_| connect()).collect();
             for (user, connection, kind) in requests {
                 let token = bearer(&tokens[user]);
                 let (target, lines, status) = match kind {
@@ -689,4 +689,37 @@ fn interleave(dialect: &str, address: std::net::SocketAddr, tokens: &[String]) {
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn a_proxy_may_ask_over_a_unix_socket() {
+    let (app, issuer) = (App::start(), Issuer::new());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("usher.sock");
+    let listen = format!("listen: unix:{}\n", path.display());
+    let tokens: Vec<_> = (0..10)
+        .map(|user| issuer.token(&format!("user-{user}")))
+        .collect();
+    {
+        let doors = DOORS.replace("127.0.0.1/32", "unix");
+        let usher = Usher::start(&app, &issuer, &format!("{listen}{doors}"));
+        for dialect in DIALECTS {
+            interleave(dialect, &|| Client::over_unix(&path), &tokens);
+        }
+        drop(usher);
+    }
+    // A socket is no proxy's by itself.
+    let usher = Usher::start(&app, &issuer, &format!("{listen}{DOORS}"));
+    for dialect in DIALECTS {
+        let asked = Asked {
+            method: "GET",
+            target: "/public/x",
+            host: "app.test",
+            lines: "",
+        };
+        let mut client = Client::over_unix(&path);
+        client.send(question(dialect, &asked));
+        assert_eq!(client.reply().unwrap().status, 403, "{dialect}");
+    }
+    drop(usher);
 }

@@ -167,6 +167,30 @@ def paced(port: int, rate: int, setting: Setting) -> dict:
     return {"p50": figures["p50"], "p99": figures["p99"], "rate": figures["rate"]}
 
 
+def forward_auth(setting: Setting) -> Table:
+    """usher asked by other proxies: alone, by nginx, by Envoy."""
+    described = ("X-Original-Method: GET", "X-Original-URI: /", "X-Forwarded-Proto: http", "X-Forwarded-For: 192.0.2.1")
+    question = Load(few(), setting.seconds, paths=("/_usher/auth",), headers=described)
+    load = Load(few(), setting.seconds)
+
+    def asked(name: str = "usher") -> Contender:
+        return usher(name, "usher-asked.yaml", GRPC=grpc)
+
+    grpc = peers.free_port()
+    nothing = Contender("nginx, return 200", "nginx-return.conf")
+    by_nginx = Contender("nginx, auth_request to usher", "nginx-auth-request.conf", checks_tokens=True)
+    by_envoy = Contender("Envoy, ext_authz (gRPC) to usher", "envoy-ext-authz.yaml", {"GRPC": grpc}, True)
+    groups = [
+        [Entry(nothing, question), Entry(asked("usher, a question of nginx"), question)],
+        [Entry(Contender("nginx, auth_request to return 200", "nginx-auth-request.conf"), load, asked=nothing),
+         Entry(by_nginx, load, asked=asked())],
+        [Entry(peers.ENVOY_JWT, load), Entry(by_envoy, load, asked=asked())],
+    ]
+    rows = [row for entries in groups for row in compared(setting, "", entries).rows]
+    title = "Asked by other proxies; processor time of all of them, each pair beside its first"
+    return Table(title, rows, PRICE, "the first of each pair")
+
+
 def memory(setting: Setting) -> Table:
     """Resident memory at rest, with many tokens seen, and for each idle connection."""
     idle = min(10_000, peers.raise_limit() - 300)
@@ -243,5 +267,6 @@ CASES = {
     "latency": latency,
     "routes": routes,
     "workers": workers,
+    "forward-auth": forward_auth,
 }
 NEEDS = {"main": ["floor"], "latency": ["floor", "pacer"]}

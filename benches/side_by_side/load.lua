@@ -1,5 +1,5 @@
 -- Sends one token after the other. Arguments: the file of tokens, "once" or "again", and
--- any number of paths that requests take in turn.
+-- any number of paths that requests take in turn, and headers (`Name: value`) that all of them have.
 local threads = {}
 
 function setup(thread)
@@ -11,15 +11,18 @@ function init(args)
    exhausted = false
    requests = {}
    local paths = {}
-   for place = 3, #args do paths[#paths + 1] = args[place] end
+   local headers = {}
+   for place = 3, #args do
+      local name, value = args[place]:match("^([%w-]+): (.*)$")
+      if name then headers[name] = value else paths[#paths + 1] = args[place] end
+   end
    if #paths == 0 then paths[1] = "/" end
    for token in io.lines(args[1]) do
-      requests[#requests + 1] = wrk.format("GET", paths[#requests % #paths + 1], {
-         ["Host"] = "app.example.com",
-         ["User-Agent"] = "side-by-side",
-         ["Accept"] = "*/*",
-         ["Authorization"] = "Bearer " .. token,
-      })
+      headers["Host"] = "app.example.com"
+      headers["User-Agent"] = "side-by-side"
+      headers["Accept"] = "*/*"
+      headers["Authorization"] = "Bearer " .. token
+      requests[#requests + 1] = wrk.format("GET", paths[#requests % #paths + 1], headers)
    end
    place = 0
 end

@@ -20,6 +20,7 @@ class Load:
     connections: int = 64
     once: bool = False
     paths: tuple = ()
+    headers: tuple = ()
     cores: str = "1"
 
 
@@ -40,7 +41,7 @@ def run(load: Load, port: int, who: str) -> Seen:
         "taskset", "-c", load.cores, places.need("wrk", "wrk"), "--threads", "1",
         "--connections", str(load.connections), "--duration", f"{max(1, round(load.seconds))}s",
         "--timeout", "5s", "--script", str(LUA), f"http://127.0.0.1:{port}/", "--",
-        str(load.tokens), "once" if load.once else "again", *load.paths,
+        str(load.tokens), "once" if load.once else "again", *load.paths, *load.headers,
     ]
     answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     line = [line for line in answer.stdout.splitlines() if line.startswith("RESULT ")]

@@ -31,6 +31,8 @@ class Entry:
     load: load.Load
     warm: load.Load | None = None
     cores: str = "0"
+    # Whom the contender asks about each request: on the same core, and what it costs counts too.
+    asked: peers.Contender | None = None
 
 
 def first_token(file) -> str:
@@ -40,19 +42,30 @@ def first_token(file) -> str:
 
 
 def one(entry: Entry, upstream: int, binaries: dict, row: Row) -> None:
-    """Starts a contender, warms it up, measures it, stops it."""
-    warm = entry.warm or load.Load(entry.load.tokens, 1, paths=entry.load.paths)
+    """Starts a contender, and whom it asks; measures it, stops it."""
+    if not entry.asked:
+        return alone(entry, upstream, binaries, row)
+    with peers.Running(entry.asked, upstream, entry.cores, binaries) as asked:
+        asked.wait(first_token(entry.load.tokens))
+        words = {**entry.contender.words, "ASKED": asked.port}
+        alone(replace(entry, contender=replace(entry.contender, words=words)), upstream, binaries, row, [asked])
+
+
+def alone(entry: Entry, upstream: int, binaries: dict, row: Row, beside: list = ()) -> None:
+    """Starts a contender, warms it up, measures it and what runs beside it, stops it."""
+    warm = entry.warm or load.Load(entry.load.tokens, 1, paths=entry.load.paths, headers=entry.load.headers)
     with peers.Running(entry.contender, upstream, entry.cores, binaries) as peer:
+        costly = [peer, *beside]
         peer.wait(first_token(warm.tokens))
         warm_up(warm, peer.port, entry.contender.name)
-        before = peer.cpu_seconds()
+        before = sum(one.cpu_seconds() for one in costly)
         seen = load.run(entry.load, peer.port, entry.contender.name)
-        spent = peer.cpu_seconds() - before
+        spent = sum(one.cpu_seconds() for one in costly) - before
         row.add(
             cpu=spent / seen.requests * 1e6,
             p50=seen.p50,
             p99=seen.p99,
-            memory=peer.memory_bytes() / 1e6,
+            memory=sum(one.memory_bytes() for one in costly) / 1e6,
             requests=seen.requests,
         )
         if not seen.exhausted:
