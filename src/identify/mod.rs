@@ -29,6 +29,7 @@ mod seen;
 mod start;
 mod step;
 mod token;
+mod vouched;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub use self::refresher::Refresher;
 pub use self::start::StartError;
 pub use self::step::{Outcome, Step};
 pub use self::token::Verified;
+pub use self::vouched::{Rules, Vouched, VouchingKey};
 
 use self::issuer::Issuer;
 use self::keys::Patience;
