@@ -65,7 +65,9 @@ pub(super) async fn find(
     let Some(mut account) = rows.into_iter().next().map(read) else {
         return Ok(None);
     };
-    let rows = tx.rows(SUSPENSIONS, vec![id.into(), now.into(), now.into()]).await?;
+    let rows = tx
+        .rows(SUSPENSIONS, vec![id.into(), now.into(), now.into()])
+        .await?;
     account.suspensions = rows.into_iter().map(suspension).collect();
     Ok(Some(account))
 }

@@ -37,7 +37,6 @@ pub struct NewToken {
 
 /// How a login ended.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "it is moved once")]
 pub enum Entrance {
     /// In, with an account that was there.
     Known(Account),
@@ -51,8 +50,7 @@ pub enum Entrance {
     Vanished,
 }
 
-const BY_FOREIGN_ID: &str =
-    "SELECT id FROM usher_users WHERE project = $1 AND foreign_id = $2";
+const BY_FOREIGN_ID: &str = "SELECT id FROM usher_users WHERE project = $1 AND foreign_id = $2";
 const BY_EMAIL: &str = "SELECT id, foreign_id FROM usher_users WHERE project = $1 AND email = $2";
 const BY_USERNAME: &str = "SELECT id FROM usher_users WHERE project = $1 AND username = $2";
 
@@ -118,7 +116,11 @@ pub(super) async fn login(tx: &mut dyn Transaction, login: &Login) -> Result<Ent
 }
 
 async fn find(tx: &mut dyn Transaction, login: &Login) -> Result<Option<Found>, Fault> {
-    let Login { project, foreign_id, .. } = login;
+    let Login {
+        project,
+        foreign_id,
+        ..
+    } = login;
     let values = vec![project.as_str().into(), foreign_id.as_str().into()];
     if let Some(id) = first(tx.rows(BY_FOREIGN_ID, values).await?) {
         let claimed_by = foreign_id.clone();
@@ -127,10 +129,15 @@ async fn find(tx: &mut dyn Transaction, login: &Login) -> Result<Option<Found>, 
     let (true, Some(email)) = (login.link_by_email, login.profile.email()) else {
         return Ok(None);
     };
-    let rows = tx.rows(BY_EMAIL, vec![project.as_str().into(), email.into()]).await?;
+    let rows = tx
+        .rows(BY_EMAIL, vec![project.as_str().into(), email.into()])
+        .await?;
     let found = rows.into_iter().next().and_then(|mut row| {
         let claimed_by = row.text(1).unwrap_or_default();
-        Some(Found { id: row.text(0)?, claimed_by })
+        Some(Found {
+            id: row.text(0)?,
+            claimed_by,
+        })
     });
     Ok(found.filter(|found| login.relink || found.claimed_by.is_empty()))
 }
@@ -149,7 +156,9 @@ async fn taken(
         let Some(value) = value else {
             continue;
         };
-        let rows = tx.rows(sql, vec![login.project.as_str().into(), value.into()]).await?;
+        let rows = tx
+            .rows(sql, vec![login.project.as_str().into(), value.into()])
+            .await?;
         let holder = first(rows);
         if holder.is_some() && holder.as_deref() != own {
             return Ok(Some(field));

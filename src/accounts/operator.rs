@@ -42,7 +42,11 @@ const DELETE: &str = "DELETE FROM usher_users WHERE id = $1";
 #[derive(Clone, Debug)]
 enum Command {
     Export,
-    Suspend { id: String, reason: Option<String>, end: Option<i64> },
+    Suspend {
+        id: String,
+        reason: Option<String>,
+        end: Option<i64>,
+    },
     Unsuspend,
     Delete,
 }
@@ -138,7 +142,11 @@ async fn obey(
         return Ok(None);
     };
     match command {
-        Command::Suspend { id: suspension, reason, end } => {
+        Command::Suspend {
+            id: suspension,
+            reason,
+            end,
+        } => {
             let values = vec![
                 suspension.as_str().into(),
                 id.as_str().into(),

@@ -4,8 +4,8 @@ use deadpool_postgres::Transaction as Open;
 use tokio_postgres::types::Type;
 
 use super::transaction::{Answer, Cell, Fault, Row, Transaction};
-use crate::database::postgres::{self, Postgres, Text, refs};
 use crate::database::Failure;
+use crate::database::postgres::{self, Postgres, Text, refs};
 
 /// How often a transaction is run again that met another one. Each time it sees what the faster
 /// one did, so twice is mostly enough.
@@ -75,7 +75,9 @@ impl Transaction for Within<'_> {
                 let rows = self.0.query(&statement, &refs(&bound(&texts))).await?;
                 rows.iter().map(read).collect::<Result<_, _>>()
             };
-            asked.await.map_err(|error: tokio_postgres::Error| judge(error.into()))
+            asked
+                .await
+                .map_err(|error: tokio_postgres::Error| judge(error.into()))
         })
     }
 

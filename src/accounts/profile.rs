@@ -39,24 +39,36 @@ impl Profile {
         limits: &ProjectLimits,
         now: i64,
     ) -> Result<Self, Invalid> {
-        let said = |name: &str, check: &dyn Fn(&str, &Value) -> Checked, none: Cell| {
-            match data.get(name) {
-                None => Ok(None),
-                Some(Value::Null) => Ok(Some(none)),
-                Some(value) => check(name, value).map(Some),
-            }
+        let said = |name: &str, check: &dyn Fn(&str, &Value) -> Checked, none: Cell| match data
+            .get(name)
+        {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(none)),
+            Some(value) => check(name, value).map(Some),
         };
         let metadata = |most: usize| move |name: &str, value: &Value| object(name, value, most);
         let empty = || Cell::from("{}");
         Ok(Self {
             fields: [
                 said("email", &email, Cell::Null)?,
-                said("name", &|name, value| words(name, value, MAX_NAME), Cell::Null)?,
+                said(
+                    "name",
+                    &|name, value| words(name, value, MAX_NAME),
+                    Cell::Null,
+                )?,
                 said("username", &username, Cell::Null)?,
                 said("avatar", &avatar, Cell::Null)?,
-                said("bio", &|name, value| words(name, value, limits.bio), Cell::Null)?,
+                said(
+                    "bio",
+                    &|name, value| words(name, value, limits.bio),
+                    Cell::Null,
+                )?,
                 said("location", &location, Cell::Null)?,
-                said("birthdate", &|name, value| birthdate(name, value, now), Cell::Null)?,
+                said(
+                    "birthdate",
+                    &|name, value| birthdate(name, value, now),
+                    Cell::Null,
+                )?,
                 said("metadata", &metadata(limits.metadata), empty())?,
                 said("secureMetadata", &metadata(limits.secure_metadata), empty())?,
             ],
@@ -117,7 +129,10 @@ fn username(name: &str, value: &Value) -> Checked {
 fn avatar(name: &str, value: &Value) -> Checked {
     let text = text(name, value)?;
     if text.len() > MAX_AVATAR {
-        return invalid(name, format_args!("must be at most {MAX_AVATAR} bytes long"));
+        return invalid(
+            name,
+            format_args!("must be at most {MAX_AVATAR} bytes long"),
+        );
     }
     Ok(text.into())
 }
@@ -165,7 +180,10 @@ fn location(name: &str, value: &Value) -> Checked {
 
 fn birthdate(name: &str, value: &Value, now: i64) -> Checked {
     let Some(date) = date::parse(text(name, value)?) else {
-        return invalid(name, "must be a date such as \"1990-05-04\", or an RFC 3339 time");
+        return invalid(
+            name,
+            "must be a date such as \"1990-05-04\", or an RFC 3339 time",
+        );
     };
     // Somewhere it is tomorrow already.
     if date > now.saturating_add(24 * 60 * 60 * 1000) {
@@ -206,8 +224,17 @@ mod tests {
         });
         let profile = read(&data).unwrap();
         assert_eq!(profile.email(), Some("ada@example.com"));
-        let [_, name, username, avatar, bio, location, birthdate, metadata, secure] =
-            &profile.fields;
+        let [
+            _,
+            name,
+            username,
+            avatar,
+            bio,
+            location,
+            birthdate,
+            metadata,
+            secure,
+        ] = &profile.fields;
         assert_eq!(*name, Some("Ada".into()));
         assert_eq!((username, avatar, secure), (&None, &None, &None));
         assert_eq!(*bio, Some(Cell::Null));
@@ -228,7 +255,11 @@ mod tests {
             ("email", json!("a@b@c"), "e-mail address"),
             ("email", json!("a b@example.com"), "e-mail address"),
             ("email", json!("a@.example.com"), "e-mail address"),
-            ("email", json!(format!("{}@example.com", "a".repeat(250))), "e-mail address"),
+            (
+                "email",
+                json!(format!("{}@example.com", "a".repeat(250))),
+                "e-mail address",
+            ),
             ("name", json!("\0"), "NUL"),
             ("name", json!("n".repeat(256)), "at most 255 characters"),
             ("username", json!("  "), "must not be empty"),
@@ -247,7 +278,11 @@ mod tests {
             ("birthdate", json!(0), "must be a string"),
             ("birthdate", json!("2999-01-01"), "future"),
             ("metadata", json!([]), "must be an object"),
-            ("metadata", json!({ "a": "x".repeat(512 << 10) }), "bytes of JSON"),
+            (
+                "metadata",
+                json!({ "a": "x".repeat(512 << 10) }),
+                "bytes of JSON",
+            ),
             ("secureMetadata", json!("x"), "must be an object"),
         ];
         for (field, value, phrase) in table {

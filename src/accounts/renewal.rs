@@ -74,11 +74,10 @@ struct Kept {
 }
 
 /// Looks at a token, and replaces it where that is wanted.
-pub(super) async fn renew(
-    tx: &mut dyn Transaction,
-    renewal: &Renewal,
-) -> Result<Renewed, Fault> {
-    let Renewal { project, user, now, .. } = renewal;
+pub(super) async fn renew(tx: &mut dyn Transaction, renewal: &Renewal) -> Result<Renewed, Fault> {
+    let Renewal {
+        project, user, now, ..
+    } = renewal;
     let Some(account) = account::find(tx, project, user, *now).await? else {
         return Ok(Renewed::NoUser);
     };
@@ -97,7 +96,8 @@ pub(super) async fn renew(
         (Some(replaced_at), _) => match again(tx, renewal, &kept, replaced_at).await? {
             Some(successor) => Ok(Renewed::Good(account, Some(successor))),
             None => {
-                tx.change(END_FAMILY, vec![kept.family.as_str().into()]).await?;
+                tx.change(END_FAMILY, vec![kept.family.as_str().into()])
+                    .await?;
                 Ok(Renewed::Reused)
             }
         },

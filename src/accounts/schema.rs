@@ -71,7 +71,10 @@ pub(super) fn migrate<'a>(tx: &'a mut dyn Transaction, now: i64) -> Answer<'a, i
         tx.lock().await?;
         tx.batch(VERSIONS).await?;
         let found = tx
-            .rows("SELECT max(version) FROM usher_account_versions", Vec::new())
+            .rows(
+                "SELECT max(version) FROM usher_account_versions",
+                Vec::new(),
+            )
             .await?;
         let found = found.first().and_then(|row| row.integer(0)).unwrap_or(0);
         for (version, sql) in (1..).zip(MIGRATIONS) {
@@ -86,7 +89,8 @@ pub(super) fn migrate<'a>(tx: &'a mut dyn Transaction, now: i64) -> Answer<'a, i
 
 async fn note(tx: &mut dyn Transaction, version: i64, now: i64) -> Result<(), Fault> {
     let sql = "INSERT INTO usher_account_versions (version, applied_at) VALUES ($1, $2)";
-    tx.change(sql, vec![Cell::from(version), now.into()]).await?;
+    tx.change(sql, vec![Cell::from(version), now.into()])
+        .await?;
     tracing::info!(version, "the accounts' tables were brought up to date");
     Ok(())
 }

@@ -26,7 +26,11 @@ pub(super) fn transact<T>(
 ) -> Result<T, Failure> {
     begin(connection, "BEGIN IMMEDIATE")?;
     let outcome = at_once(work(&mut Within(connection)));
-    let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let end = if outcome.is_ok() {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
     let ended = begin(connection, end);
     if ended.is_err() && !connection.is_autocommit() {
         // Whoever comes next must not find half of it; if even this fails, so does their BEGIN.
@@ -34,7 +38,9 @@ pub(super) fn transact<T>(
     }
     match outcome {
         Ok(answer) => ended.map(|()| answer),
-        Err(Fault::Conflict) => Err(Failure::Unavailable("a row changed under a lock".to_owned())),
+        Err(Fault::Conflict) => Err(Failure::Unavailable(
+            "a row changed under a lock".to_owned(),
+        )),
         Err(Fault::Failed(failure)) => Err(failure),
     }
 }
@@ -70,7 +76,9 @@ impl Within<'_> {
 
     fn write(&self, sql: &str, values: &[Cell]) -> rusqlite::Result<u64> {
         let mut statement = self.0.prepare_cached(&dialect(sql))?;
-        statement.execute(params_from_iter(values)).map(|count| count as u64)
+        statement
+            .execute(params_from_iter(values))
+            .map(|count| count as u64)
     }
 }
 

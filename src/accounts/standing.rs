@@ -108,7 +108,9 @@ impl Standings {
     fn younger_than(&self, most: i64, user: &str, now: i64) -> Option<Verdict> {
         let learnt = self.seen.get(user)?;
         let age = now.saturating_sub(learnt.at);
-        (0..most).contains(&age).then(|| learnt.standing.verdict(now))
+        (0..most)
+            .contains(&age)
+            .then(|| learnt.standing.verdict(now))
     }
 }
 

@@ -69,7 +69,13 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
     let routes = route::all(&listed, cx);
     accounts::check_routes(&listed, &routes, accounts.as_ref(), cx);
     let first_sight = file.users.as_ref().and_then(|users| users.first_sight);
-    let users = users::resolve(file.users.as_ref(), file.issuers.as_ref(), &issuers, own, cx);
+    let users = users::resolve(
+        file.users.as_ref(),
+        file.issuers.as_ref(),
+        &issuers,
+        own,
+        cx,
+    );
     let columns = users
         .as_ref()
         .map(|users| users.table.extra_columns.clone());

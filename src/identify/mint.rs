@@ -143,7 +143,10 @@ impl SigningKey {
             .collect();
         let text = Value::Object(members).to_string();
         let hash = digest::digest(&digest::SHA256, text.as_bytes());
-        jwk.insert("kid".to_owned(), BASE64URL_NOPAD.encode(hash.as_ref()).into());
+        jwk.insert(
+            "kid".to_owned(),
+            BASE64URL_NOPAD.encode(hash.as_ref()).into(),
+        );
         Ok(jwk)
     }
 

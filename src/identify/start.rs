@@ -82,9 +82,12 @@ pub(super) fn keys(
 /// The public half of a key that usher signs with itself.
 fn own_key(issuer: &Issuer, pem: &Secret) -> Result<Vec<Key>, String> {
     let signs = SigningKey::from_pem(pem.expose()).map_err(|error| error.to_string())?;
-    let set = serde_json::json!({ "keys": [signs.published().map_err(|error| error.to_string())?] });
+    let set =
+        serde_json::json!({ "keys": [signs.published().map_err(|error| error.to_string())?] });
     let parsed = jwks::parse(set.to_string().as_bytes(), &issuer.algorithms);
-    parsed.map(|parsed| parsed.keys).map_err(|error| error.to_string())
+    parsed
+        .map(|parsed| parsed.keys)
+        .map_err(|error| error.to_string())
 }
 
 fn key_set(issuer: &Issuer, path: &Path) -> Result<Vec<Key>, String> {

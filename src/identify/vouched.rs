@@ -52,7 +52,11 @@ impl VouchingKey {
         let decoded = match is_pem(text) {
             true => text.to_vec(),
             false => {
-                let plain: Vec<u8> = text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+                let plain: Vec<u8> = text
+                    .iter()
+                    .copied()
+                    .filter(|b| !b.is_ascii_whitespace())
+                    .collect();
                 data_encoding::BASE64
                     .decode(&plain)
                     .ok()
@@ -83,7 +87,11 @@ impl VouchingKey {
         let entry = signer.published().map_err(|error| error.to_string())?;
         let set = serde_json::json!({ "keys": [entry] }).to_string();
         let parsed = jwks::parse(set.as_bytes(), &algorithms).map_err(|error| error.to_string())?;
-        let key = parsed.keys.into_iter().next().ok_or("it has no public half")?;
+        let key = parsed
+            .keys
+            .into_iter()
+            .next()
+            .ok_or("it has no public half")?;
         Ok(Self { key, algorithms })
     }
 
@@ -107,10 +115,16 @@ impl Vouched {
         let segments = jws::split(text)?;
         let header = jws::header(segments.header)?;
         if header.typ.as_ref().is_some_and(|typ| typ != "jwt") {
-            return Err(Denial::new(Reason::TokenHeaderRefused, "its `typ` is not JWT"));
+            return Err(Denial::new(
+                Reason::TokenHeaderRefused,
+                "its `typ` is not JWT",
+            ));
         }
         let Some(algorithm) = algorithm::named(&header.alg) else {
-            return Err(Denial::new(Reason::AlgorithmRefused, "its `alg` is not supported"));
+            return Err(Denial::new(
+                Reason::AlgorithmRefused,
+                "its `alg` is not supported",
+            ));
         };
         let signature = jws::decode(segments.signature)?;
         let message = segments.signed.as_bytes();

@@ -144,16 +144,32 @@ fn rate_limit(
         }
     };
     if trusted.is_none_or(|list| list.keyed("").is_empty()) {
-        let key = if file.rate_limit.is_some() { KEY } else { TOKENS };
+        let key = if file.rate_limit.is_some() {
+            KEY
+        } else {
+            TOKENS
+        };
         cx.report.warn(
             key,
             "limits logins by the address of the peer, since `trusted_proxies` is empty: behind a proxy all callers count as one",
             "Name the proxies in `trusted_proxies`, or write `rate_limit: off` if none of this is meant.",
         );
     }
-    let calls = bounds::whole("issued_tokens.rate_limit.calls", full.calls, 25, 1..=1_000_000, cx);
+    let calls = bounds::whole(
+        "issued_tokens.rate_limit.calls",
+        full.calls,
+        25,
+        1..=1_000_000,
+        cx,
+    );
     let (clients, most) = (full.clients, 1..=10_000_000);
-    let clients = bounds::whole("issued_tokens.rate_limit.clients", clients, 100_000, most, cx);
+    let clients = bounds::whole(
+        "issued_tokens.rate_limit.clients",
+        clients,
+        100_000,
+        most,
+        cx,
+    );
     Some(RateLimit {
         calls: u32::try_from(calls).unwrap_or(u32::MAX),
         per: bounds::time(
@@ -231,7 +247,11 @@ fn serves(key: &str, file: &file::Route, known: &[&str], cx: &mut Context<'_>) {
         return;
     };
     if file.access == Some(Access::Public) {
-        cx.error(key, "is never looked at on a public route", "Remove it, or `access: public`.");
+        cx.error(
+            key,
+            "is never looked at on a public route",
+            "Remove it, or `access: public`.",
+        );
     }
     for (key, project) in projects.keyed(key) {
         if known.contains(&project.as_str()) {
@@ -259,7 +279,9 @@ fn suspended(key: &str, file: &file::Route, route: &Route, cx: &mut Context<'_>)
 fn hidden(key: &str, route: &Route, settings: &Settings, cx: &mut Context<'_>) {
     let base = &settings.base_path;
     let own = |path: &String| {
-        let rest = path.strip_prefix(base.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let rest = path
+            .strip_prefix(base.as_str())
+            .and_then(|rest| rest.strip_prefix('/'));
         let endpoint = rest.and_then(|rest| rest.split_once('/'));
         endpoint.is_some_and(|(_, endpoint)| ENDPOINTS.contains(&endpoint))
             || settings.has_public_keys() && path == "/.well-known/jwks.json"

@@ -6,10 +6,10 @@ use super::{Context, bounds, flag, key_source, provisioner};
 use crate::config::file::{
     self, Directory, Hidden, List, MatchBy, Named, OneOrMany, TextOr, UsersPreset,
 };
+use crate::config::report::member;
 use crate::config::users::{
     DirectorySettings, IssuerUsers, MatchRule, PostgresSettings, PresenceSettings, Settings, Table,
 };
-use crate::config::report::member;
 use crate::config::{Column, HeaderSource, IdentityHeader, Issuer};
 use crate::secret::Secret;
 
@@ -106,13 +106,7 @@ pub(super) fn postgres(
         return settings;
     };
     settings.ca_file = file.ca_file.as_deref().map(|path| cx.path(path));
-    settings.pool = bounds::whole(
-        &member(key, "pool"),
-        file.pool,
-        settings.pool,
-        1..=1000,
-        cx,
-    );
+    settings.pool = bounds::whole(&member(key, "pool"), file.pool, settings.pool, 1..=1000, cx);
     settings.statement_timeout = bounds::time(
         &member(key, "statement_timeout"),
         file.statement_timeout,

@@ -20,7 +20,11 @@ pub(super) fn resolve(file: Option<&file::Cookie>, preset: bool, cx: &mut Contex
         (false, true) => "__Host-usher-refresh",
         (false, false) => "usher-refresh",
     };
-    let same_site = if preset { SameSite::None } else { SameSite::Lax };
+    let same_site = if preset {
+        SameSite::None
+    } else {
+        SameSite::Lax
+    };
     let cookie = Cookie {
         name: file.name.clone().unwrap_or_else(|| usual.to_owned()),
         secure,
@@ -35,7 +39,11 @@ fn check(cookie: &Cookie, cx: &mut Context<'_>) {
     // RFC 6265 §4.1.1: the name is a token, and so is the name of a header.
     if HeaderName::from_bytes(cookie.name.as_bytes()).is_err() {
         let message = format!("is not the name of a cookie: {:?}", cookie.name);
-        cx.error(&member(KEY, "name"), message, "Write one such as `refresh`.");
+        cx.error(
+            &member(KEY, "name"),
+            message,
+            "Write one such as `refresh`.",
+        );
     }
     if cookie.same_site == SameSite::None && !cookie.secure {
         cx.error(
@@ -53,7 +61,15 @@ fn check(cookie: &Cookie, cx: &mut Context<'_>) {
         );
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
-    if cookie.domain.as_ref().is_some_and(|domain| domain.is_empty() || !domain.chars().all(plain)) {
-        cx.error(&member(KEY, "domain"), "is not a domain", "Write it as `example.com`.");
+    if cookie
+        .domain
+        .as_ref()
+        .is_some_and(|domain| domain.is_empty() || !domain.chars().all(plain))
+    {
+        cx.error(
+            &member(KEY, "domain"),
+            "is not a domain",
+            "Write it as `example.com`.",
+        );
     }
 }

@@ -26,10 +26,21 @@ pub(super) fn resolve(
     let issuer = named("issuer", file.issuer.as_ref(), cx);
     taken(&issuer, issuers, cx);
     let audience = named("audience", file.audience.as_ref(), cx);
-    let access = token("access", file.access.as_ref(), Duration::from_secs(30 * 60), cx);
+    let access = token(
+        "access",
+        file.access.as_ref(),
+        Duration::from_secs(30 * 60),
+        cx,
+    );
     let refresh = token("refresh", file.refresh.as_ref(), 30 * DAY, cx);
     let grace = file.grace;
-    let grace = bounds::time("issued_tokens.grace", grace, Duration::from_secs(30), MILLISECOND, cx);
+    let grace = bounds::time(
+        "issued_tokens.grace",
+        grace,
+        Duration::from_secs(30),
+        MILLISECOND,
+        cx,
+    );
     let tokens = IssuedTokens {
         issuer,
         audience,
@@ -49,7 +60,12 @@ pub(super) fn issuer(tokens: &IssuedTokens) -> Issuer {
         IssuedKey::Shared(secret) => (KeySource::Secret(secret.clone()), vec![Algorithm::HS256]),
         IssuedKey::Private(pem) => (
             KeySource::PrivateKey(pem.clone()),
-            vec![Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA],
+            vec![
+                Algorithm::RS256,
+                Algorithm::ES256,
+                Algorithm::ES384,
+                Algorithm::EdDSA,
+            ],
         ),
     };
     Issuer {
@@ -77,7 +93,10 @@ fn named(name: &str, given: Option<&String>, cx: &mut Context<'_>) -> String {
 }
 
 fn taken(name: &str, issuers: &[Issuer], cx: &mut Context<'_>) {
-    if issuers.iter().any(|other| other.issuer.as_deref() == Some(name)) {
+    if issuers
+        .iter()
+        .any(|other| other.issuer.as_deref() == Some(name))
+    {
         cx.error(
             "issued_tokens.issuer",
             format!("is the `issuer` of an entry under `issuers` too: {name:?}"),
@@ -87,7 +106,9 @@ fn taken(name: &str, issuers: &[Issuer], cx: &mut Context<'_>) {
     if issuers.iter().any(|other| other.name == OWN_ISSUER) {
         cx.error(
             "issuers",
-            format!("has an entry called `{OWN_ISSUER}`, which is what usher's own tokens are called"),
+            format!(
+                "has an entry called `{OWN_ISSUER}`, which is what usher's own tokens are called"
+            ),
             "Give it another `name`.",
         );
     }
@@ -107,7 +128,13 @@ fn token(
     let signs = signing_key(&key, file, cx)?;
     fits(&member(&key, "algorithm"), file.algorithm, &signs, cx);
     let shared = matches!(signs, IssuedKey::Shared(_)).then_some(Algorithm::HS256);
-    let life = bounds::time(&member(&key, "life"), file.life, life, Duration::from_secs(1), cx);
+    let life = bounds::time(
+        &member(&key, "life"),
+        file.life,
+        life,
+        Duration::from_secs(1),
+        cx,
+    );
     Some(IssuedToken {
         key: signs,
         algorithm: file.algorithm.or(shared),
@@ -196,9 +223,14 @@ fn apart(tokens: &IssuedTokens, issuers: &[Issuer], cx: &mut Context<'_>) {
         let IssuedKey::Shared(secret) = &token.key else {
             continue;
         };
-        let other = issuers.iter().find(|issuer| is_shared_with(&issuer.keys, secret));
+        let other = issuers
+            .iter()
+            .find(|issuer| is_shared_with(&issuer.keys, secret));
         if let Some(other) = other {
-            let message = format!("has the secret of the issuer `{}`, which could mint it too", other.name);
+            let message = format!(
+                "has the secret of the issuer `{}`, which could mint it too",
+                other.name
+            );
             cx.error(&member(super::TOKENS, name), message, OTHER);
         }
     }

@@ -17,7 +17,8 @@ pub(super) fn all(
 ) -> Vec<Project> {
     let listed = file.map(|list| list.keyed("projects")).unwrap_or_default();
     if listed.is_empty() {
-        let remedy = "Write whose users may log in: `projects: [{ id: acme, public_key_file: acme.pem }]`.";
+        let remedy =
+            "Write whose users may log in: `projects: [{ id: acme, public_key_file: acme.pem }]`.";
         cx.report.missing("projects", remedy);
     }
     let mut projects: Vec<Project> = Vec::new();
@@ -89,7 +90,13 @@ fn current(key: &str, file: &file::Project, cx: &mut Context<'_>) -> Option<Publ
 /// A file that is gone says that the key is, too: that is how rotation ends.
 fn previous(key: &str, file: &file::Project, cx: &mut Context<'_>) -> Option<PublicKey> {
     let (inline, path) = (&file.previous_public_key, &file.previous_public_key_file);
-    let place = one_place(key, "previous_public_key", inline.as_ref(), path.as_ref(), cx)?;
+    let place = one_place(
+        key,
+        "previous_public_key",
+        inline.as_ref(),
+        path.as_ref(),
+        cx,
+    )?;
     if let PublicKey::File(path) = &place {
         let key = member(key, "previous_public_key_file");
         match std::fs::metadata(path) {
@@ -99,7 +106,10 @@ fn previous(key: &str, file: &file::Project, cx: &mut Context<'_>) -> Option<Pub
             }
             _ => cx.report.warn(
                 &key,
-                format!("names a file that is empty or not there, so there is no previous key: {}", path.display()),
+                format!(
+                    "names a file that is empty or not there, so there is no previous key: {}",
+                    path.display()
+                ),
                 "Remove it, unless the file is still to come.",
             ),
         }
@@ -123,7 +133,11 @@ fn one_place(
         }
         (Some(_), Some(_)) => {
             let key = member(key, &format!("{name}_file"));
-            cx.error(&key, format!("is a second key beside `{name}`"), "Keep one of the two.");
+            cx.error(
+                &key,
+                format!("is a second key beside `{name}`"),
+                "Keep one of the two.",
+            );
             None
         }
     }
@@ -169,7 +183,11 @@ fn limits(key: &str, file: Option<&file::ProjectLimits>, cx: &mut Context<'_>) -
         bounds::size(&member(key, name), value, usual as u64, 2..=4 << 20, cx)
     };
     let metadata = size("metadata", file.metadata, default.metadata);
-    let secure_metadata = size("secure_metadata", file.secure_metadata, default.secure_metadata);
+    let secure_metadata = size(
+        "secure_metadata",
+        file.secure_metadata,
+        default.secure_metadata,
+    );
     ProjectLimits {
         bio: bounds::whole(&member(key, "bio"), file.bio, default.bio, 1..=100_000, cx),
         metadata,
