@@ -52,7 +52,8 @@ pub enum Entrance {
 
 const BY_FOREIGN_ID: &str = "SELECT id FROM usher_users WHERE project = $1 AND foreign_id = $2";
 const BY_EMAIL: &str = "SELECT id, foreign_id FROM usher_users WHERE project = $1 AND email = $2";
-const BY_USERNAME: &str = "SELECT id FROM usher_users WHERE project = $1 AND username = $2";
+const BY_USERNAME: &str =
+    "SELECT id, foreign_id FROM usher_users WHERE project = $1 AND username = $2";
 
 /// Binds: id, project, the customer's id, now, then the profile's values.
 const INSERT: &str = "INSERT INTO usher_users (id, project, foreign_id, role, reputation, \
@@ -129,26 +130,24 @@ async fn find(tx: &mut dyn Transaction, login: &Login) -> Result<Option<Found>, 
     let (true, Some(email)) = (login.link_by_email, login.profile.email()) else {
         return Ok(None);
     };
-    let rows = tx
-        .rows(BY_EMAIL, vec![project.as_str().into(), email.into()])
-        .await?;
-    let found = rows.into_iter().next().and_then(|mut row| {
-        let claimed_by = row.text(1).unwrap_or_default();
-        Some(Found {
-            id: row.text(0)?,
-            claimed_by,
-        })
-    });
-    Ok(found.filter(|found| login.relink || found.claimed_by.is_empty()))
+    let values = vec![project.as_str().into(), email.into()];
+    let found = holder(tx.rows(BY_EMAIL, values).await?);
+    Ok(found.filter(|found| is_linkable(login, found)))
 }
 
-/// The field whose value somebody else has.
+/// Whether whoever logs in may have this account, which was found by e-mail.
+fn is_linkable(login: &Login, found: &Found) -> bool {
+    login.link_by_email && (login.relink || found.claimed_by.is_empty())
+}
+
+/// The field whose value somebody else has. Each statement sees what others have committed by
+/// then (PostgreSQL, read committed): an account that is ours, or could be, and was not there a
+/// moment ago, is no stranger's.
 async fn taken(
     tx: &mut dyn Transaction,
     login: &Login,
     found: Option<&Found>,
 ) -> Result<Option<&'static str>, Fault> {
-    let own = found.map(|found| found.id.as_str());
     for (field, value, sql) in [
         ("email", login.profile.email(), BY_EMAIL),
         ("username", login.profile.username(), BY_USERNAME),
@@ -156,12 +155,18 @@ async fn taken(
         let Some(value) = value else {
             continue;
         };
-        let rows = tx
-            .rows(sql, vec![login.project.as_str().into(), value.into()])
-            .await?;
-        let holder = first(rows);
-        if holder.is_some() && holder.as_deref() != own {
-            return Ok(Some(field));
+        let values = vec![login.project.as_str().into(), value.into()];
+        let Some(holder) = holder(tx.rows(sql, values).await?) else {
+            continue;
+        };
+        match found {
+            Some(found) if found.id == holder.id => {}
+            None if holder.claimed_by == login.foreign_id
+                || field == "email" && is_linkable(login, &holder) =>
+            {
+                return Err(Fault::Conflict);
+            }
+            _ => return Ok(Some(field)),
         }
     }
     Ok(None)
@@ -207,6 +212,13 @@ async fn update<'f>(
         1 => Ok(&found.id),
         _ => Err(Fault::Conflict),
     }
+}
+
+fn holder(rows: Vec<Row>) -> Option<Found> {
+    let mut row = rows.into_iter().next()?;
+    let claimed_by = row.text(1).unwrap_or_default();
+    let id = row.text(0)?;
+    Some(Found { id, claimed_by })
 }
 
 fn first(rows: Vec<Row>) -> Option<String> {

@@ -1,11 +1,10 @@
 //! Accounts in PostgreSQL.
 
-use deadpool_postgres::Transaction as Open;
 use tokio_postgres::types::Type;
 
 use super::transaction::{Answer, Cell, Fault, Row, Transaction};
 use crate::database::Failure;
-use crate::database::postgres::{self, Postgres, Text, refs};
+use crate::database::postgres::{self, Open, Postgres, Text, refs};
 
 /// How often a transaction is run again that met another one. Each time it sees what the faster
 /// one did, so twice is mostly enough.

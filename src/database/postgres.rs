@@ -16,6 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Failure;
 use crate::config::users::PostgresSettings;
+pub use deadpool_postgres::Transaction as Open;
 
 /// A pool of connections; none is opened before it is needed.
 pub struct Postgres {

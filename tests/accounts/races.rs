@@ -17,7 +17,7 @@ fn at_once(usher: &Usher, requests: Vec<String>) -> Vec<Reply> {
     }
     clients
         .iter_mut()
-        .map(|client| client.reply().expect("an answer"))
+        .map(|client| client.reply().unwrap_or_else(|| panic!("no answer: {}", usher.text())))
         .collect()
 }
 

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::stage::{LOGIN, LoggedIn, RENEW, Stage, login};
 use crate::common::command::{Running, usher};
+use crate::common::cut::Cut;
 use crate::common::{Client, Reply};
 
 #[test]
@@ -88,6 +89,31 @@ fn tokens_and_secure_metadata_are_written_nowhere() {
             assert!(!written.contains(&secret), "{secret} was written");
         }
     });
+}
+
+/// The database writes, and its answer is lost: nobody knows, and asking again is sound.
+#[test]
+fn a_commit_whose_answer_is_lost_is_repeated_to_the_same_user() {
+    let stage = Stage::postgres();
+    let server = stage.postgres.as_ref().unwrap();
+    let port = server.postgres.port();
+    let cut = server.wait(Cut::before(&format!("127.0.0.1:{port}"), b"COMMIT"));
+    let yaml = stage.yaml("", "", "");
+    let yaml = yaml.replace(&format!(":{port}/"), &format!(":{}/", cut.port()));
+    let usher = crate::common::Usher::configured(&yaml);
+    let jwt = stage.vouch("ada", json!({ "email": "a@example.com" }));
+    cut.lose(1);
+    super::stage::has_code(&login(&usher, &jwt), 500, "server-error");
+    assert_eq!(
+        stage.number("SELECT count(*) FROM usher_users"),
+        1,
+        "it was written"
+    );
+    let known = "usher_account_logins_total{outcome=\"known\"}";
+    assert_eq!(usher.metric(known), 0.0);
+    LoggedIn::of(&login(&usher, &jwt));
+    assert_eq!(usher.metric(known), 1.0);
+    assert_eq!(stage.number("SELECT count(*) FROM usher_users"), 1);
 }
 
 /// The client that loses an answer asks again, and is the same user.

@@ -57,6 +57,11 @@ impl Server {
         })
     }
 
+    /// Runs something to its end.
+    pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     pub fn restart(&mut self) {
         self.runtime.block_on(self.postgres.restart());
     }

@@ -113,7 +113,7 @@ issued_tokens:
   provision: true
   id_prefix: 'ext:'
   standing: {{ fresh: 1s, max_stale: 2s, capacity: 3 }}
-users: {{ directory: 'sqlite:users.db' }}
+users: {{ directory: 'sqlite:users.db', provisioner: direct }}
 endpoints: {{ base_path: /api/v5 }}
 trusted_proxies: [10.0.0.1]
 cors: {{ origins: [https://web.test] }}
@@ -325,7 +325,7 @@ fn what_makes_no_sense_is_told() {
             of_tokens("provision: true"),
             6,
             "issued_tokens.provision",
-            "nobody is looked up",
+            "there is none",
         ),
         (
             of_tokens("standing: { fresh: 1h }"),

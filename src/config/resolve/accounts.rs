@@ -66,14 +66,22 @@ pub(super) fn resolve(
         // What is wrong with them is told where they stand.
         origins: cors::list(cors.and_then(|cors| cors.origins.as_ref())),
     };
-    if settings.provision && file.users.is_none() {
+    if settings.provision && !has_provisioner(file) {
         cx.error(
             "issued_tokens.provision",
-            "needs a provisioner, and nobody is looked up",
+            "needs a provisioner, and there is none",
             "Write `users:` with its `directory` and `provisioner`, or remove it.",
         );
     }
     Some(settings)
+}
+
+fn has_provisioner(file: &File) -> bool {
+    let named = file
+        .users
+        .as_ref()
+        .and_then(|users| users.provisioner.as_ref());
+    named.is_some_and(|named| !matches!(named, TextOr::Text(word) if word == "none"))
 }
 
 fn store(file: &File, cx: &mut Context<'_>) -> Option<Store> {
