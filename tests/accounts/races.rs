@@ -17,7 +17,11 @@ fn at_once(usher: &Usher, requests: Vec<String>) -> Vec<Reply> {
     }
     clients
         .iter_mut()
-        .map(|client| client.reply().unwrap_or_else(|| panic!("no answer: {}", usher.text())))
+        .map(|client| {
+            client
+                .reply()
+                .unwrap_or_else(|| panic!("no answer: {}", usher.text()))
+        })
         .collect()
 }
 

@@ -78,6 +78,8 @@ fn judge(error: BodyError) -> Denial {
             Reason::RequestTimeout,
             "the request's body stopped for timeouts.idle",
         ),
+        // No token is asked for here, so none can end; the compiler does not know.
+        BodyError::Expired => Denial::new(Reason::TokenExpired, "the token has expired"),
         BodyError::Malformed(what) => Denial::new(Reason::BadFraming, what),
         BodyError::Broken(_) => {
             Denial::new(Reason::ClientGone, "the client left within its request")
