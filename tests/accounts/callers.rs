@@ -194,3 +194,25 @@ fn paths_have_a_base_where_that_is_wanted() {
     assert_eq!(login(&usher, "junk").status, 401);
     assert_eq!(stage.app.count(), 0);
 }
+
+#[test]
+fn a_login_comes_over_http2_too() {
+    let stage = Stage::sqlite();
+    let usher = stage.usher();
+    let client = crate::common::http2::Http2::connect(usher.address);
+    let body = json!({ "userJwt": stage.vouch("u", json!({ "bio": "x".repeat(200) })) });
+    let request = crate::common::http2::request(http::Method::POST, LOGIN, "none")
+        .header("content-type", "application/json")
+        .body(())
+        .unwrap();
+    let answered = client
+        .upload(request, body.to_string().into(), None)
+        .unwrap();
+    assert_eq!(answered.status, 200, "{:?}", answered.body);
+    assert!(
+        answered
+            .header("set-cookie")
+            .unwrap()
+            .starts_with("__Host-usher-refresh=")
+    );
+}
