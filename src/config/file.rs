@@ -3,8 +3,8 @@
 //! Every field may be missing here, so that taking out one wrong value never makes another
 //! wrong; `resolve` says what must be there. The comments are the descriptions in the schema.
 
-mod front_door;
 mod accounts;
+mod front_door;
 mod issuer;
 mod list;
 mod listener;
@@ -17,11 +17,11 @@ mod value;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(super) use self::front_door::{ExtAuthz, ForwardAuth, TrustedProxy};
 pub(super) use self::accounts::{
     Cookie, IssuedPreset, IssuedToken, IssuedTokens, Project, ProjectLimits, RateLimit, Standing,
     Suspended,
 };
+pub(super) use self::front_door::{ExtAuthz, ForwardAuth, TrustedProxy};
 pub(super) use self::issuer::{Fetch, Issuer, Leeway};
 pub(super) use self::list::{List, Named, ObjectOrList, OneOrMany, TextOr};
 pub(super) use self::listener::{Listener, ProxyProtocol};

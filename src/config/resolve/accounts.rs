@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(super) use self::route::check_routes;
 use super::{Context, bounds, cors, flag, pattern, users};
 use crate::config::accounts::{OWN_ISSUER, RateLimit, Settings, Standing, Store};
-use crate::config::file::{self, File, IssuedPreset, List, TextOr};
+use crate::config::file::{self, File, IssuedPreset, TextOr};
 use crate::config::report::member;
 use crate::config::users::IssuerUsers;
 use crate::config::{Issuer, KeySource};
@@ -47,7 +47,7 @@ pub(super) fn resolve(
         projects: project::all(file.projects.as_ref(), preset, cx),
         tokens: issued?,
         base_path,
-        rate_limit: rate_limit(tokens, file.trusted_proxies.as_ref(), cx),
+        rate_limit: rate_limit(tokens, trusts_somebody(file), cx),
         max_body: bounds::size(
             "issued_tokens.max_body",
             tokens.max_body,
@@ -125,11 +125,13 @@ fn base_path(file: &File, any: bool, cx: &mut Context<'_>) -> String {
     path
 }
 
-fn rate_limit(
-    file: &file::IssuedTokens,
-    trusted: Option<&List<String>>,
-    cx: &mut Context<'_>,
-) -> Option<RateLimit> {
+/// Whether a proxy's word on its client's address counts.
+fn trusts_somebody(file: &File) -> bool {
+    let trusted = file.trusted_proxies.as_ref();
+    trusted.is_some_and(|list| !list.keyed("").is_empty())
+}
+
+fn rate_limit(file: &file::IssuedTokens, trusts: bool, cx: &mut Context<'_>) -> Option<RateLimit> {
     const KEY: &str = "issued_tokens.rate_limit";
     let default = file::RateLimit::default();
     let full = match &file.rate_limit {
@@ -145,7 +147,7 @@ fn rate_limit(
             return None;
         }
     };
-    if trusted.is_none_or(|list| list.keyed("").is_empty()) {
+    if !trusts {
         let key = if file.rate_limit.is_some() {
             KEY
         } else {
