@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::accounts::Accounts;
 use crate::identify::Identify;
 use crate::telemetry::Telemetry;
 use crate::users::Users;
@@ -26,15 +27,21 @@ const HEADER_READ: Duration = Duration::from_secs(5);
 pub struct Readiness {
     identify: Arc<Identify>,
     users: Option<Arc<Users>>,
+    accounts: Option<Arc<Accounts>>,
     draining: AtomicBool,
 }
 
 impl Readiness {
     /// Ready once the required issuers have keys.
-    pub fn new(identify: Arc<Identify>, users: Option<Arc<Users>>) -> Self {
+    pub fn new(
+        identify: Arc<Identify>,
+        users: Option<Arc<Users>>,
+        accounts: Option<Arc<Accounts>>,
+    ) -> Self {
         Self {
             identify,
             users,
+            accounts,
             draining: AtomicBool::new(false),
         }
     }
@@ -59,6 +66,9 @@ impl Readiness {
         let users = users
             .into_iter()
             .map(|what| json!({ "users": what, "error": "cannot be asked" }));
+        let failing = |accounts: &Arc<Accounts>| accounts.is_failing();
+        let accounts = self.accounts.as_ref().is_some_and(failing);
+        let accounts = accounts.then(|| json!({ "accounts": "cannot be asked" }));
         let degraded: Vec<_> = issuers
             .iter()
             .filter_map(|issuer| {
@@ -66,6 +76,7 @@ impl Readiness {
                 Some(json!({ "issuer": issuer.name, "error": error, "keys_age_seconds": issuer.age }))
             })
             .chain(users)
+            .chain(accounts)
             .collect();
         let missing: Vec<_> = issuers
             .iter()

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
+use crate::accounts::{self, Accounts};
 use crate::admin::Readiness;
 use crate::announced::Announced;
 use crate::clock::Clock;
 use crate::config::{self, Address, Config, Listen};
 use crate::cors::Rules;
 use crate::edge::Edge;
-use crate::endpoint::{Endpoints, ForwardAuth};
-use crate::gate::Gate;
+use crate::endpoint::{AccountEndpoints, Endpoints, ForwardAuth, Projects};
+use crate::gate::{Gate, Own};
 use crate::identify::{self, Identify, Refresher};
 use crate::identity::{CallerClaims, Kept};
 use crate::route::Routes;
@@ -51,6 +52,8 @@ pub enum StartError {
     Users(users::StartError),
     /// Certificates or keys for TLS cannot be used.
     Tls(String),
+    /// The accounts of external users, or their keys, cannot be used.
+    Accounts(accounts::StartError),
     /// The operating system gives no threads.
     Threads(std::io::Error),
 }
@@ -75,6 +78,7 @@ impl fmt::Display for StartError {
             Self::Keys(error) => write!(f, "{error}"),
             Self::Users(error) => write!(f, "users: {error}"),
             Self::Tls(problem) => write!(f, "TLS: {problem}"),
+            Self::Accounts(error) => write!(f, "accounts: {error}"),
             Self::Threads(error) => write!(f, "cannot start worker threads: {error}"),
         }
     }
@@ -98,6 +102,8 @@ pub struct Assembled {
     pub upstream_tls: Option<tls::Client>,
     /// What is counted about certificates.
     pub tls_metrics: tls::Metrics,
+    /// External users, and the projects whose keys may change.
+    pub accounts: Option<(Arc<Accounts>, Arc<Projects>)>,
 }
 
 /// Makes the parts; nothing is bound, and no task runs yet.
@@ -114,8 +120,16 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         .users
         .as_ref()
         .map(|_| CallerClaims::new(&mut kept));
+    let project = settings.accounts.as_ref().map(|_| Own::claim(&mut kept));
     let (identify, refreshers) = identify(settings, kept, &options.clock, &mut registry)?;
     let users = users(settings, &options.clock, &mut registry).await?;
+    let accounts = accounts(settings, users.as_ref(), &options.clock, &mut registry).await?;
+    let (accounts, asked) = accounts.unzip();
+    let own = accounts.clone().zip(project);
+    let own = own.map(|(accounts, project)| Own::new(accounts, project));
+    let projects = asked
+        .as_ref()
+        .map(|asked: &AccountEndpoints| asked.projects().clone());
     let pools = upstream::Metrics::default();
     pools.register(&mut registry);
     let tls_metrics = tls::Metrics::default();
@@ -132,8 +146,14 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
     let sidecar = Sidecar {
         edge: Arc::new(edge(settings)),
         routes,
-        gate: Gate::new(identify.clone(), users.clone().zip(caller)),
-        endpoints: Endpoints::new(claims, &identify, users.clone().zip(caller)),
+        gate: Gate::new(identify.clone(), users.clone().zip(caller), own.clone()),
+        endpoints: Endpoints::new(
+            claims,
+            &identify,
+            users.clone().zip(caller),
+            asked,
+            own.as_ref(),
+        ),
         forward_auth,
         announced: Announced::new(&settings.headers),
         cors: Rules::new(settings),
@@ -143,12 +163,13 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
     };
     Ok(Assembled {
         sidecar: Arc::new(sidecar),
-        readiness: Arc::new(Readiness::new(identify.clone(), users)),
+        readiness: Arc::new(Readiness::new(identify.clone(), users, accounts.clone())),
         identify,
         refreshers,
         pools,
         upstream_tls: upstream_tls(&settings.upstream)?,
         tls_metrics,
+        accounts: accounts.zip(projects),
     })
 }
 
@@ -192,6 +213,26 @@ fn upstream_tls(settings: &config::Upstream) -> Result<Option<tls::Client>, Star
     };
     let client = tls::client(host, tls, settings.http2).map_err(StartError::Tls)?;
     Ok(Some(client))
+}
+
+/// External users: their accounts, and the endpoints that they ask.
+async fn accounts(
+    settings: &Config,
+    users: Option<&Arc<Users>>,
+    clock: &Clock,
+    registry: &mut Registry,
+) -> Result<Option<(Arc<Accounts>, AccountEndpoints)>, StartError> {
+    let Some(settings) = &settings.accounts else {
+        return Ok(None);
+    };
+    let metrics = accounts::metrics::Metrics::default();
+    metrics.register(registry);
+    let opened = Accounts::open(settings, metrics, clock.clone()).await;
+    let accounts = Arc::new(opened.map_err(StartError::Accounts)?);
+    let users = users.cloned();
+    let asked = AccountEndpoints::new(settings, accounts.clone(), users, clock.clone());
+    let asked = asked.map_err(|why| StartError::Accounts(accounts::StartError(why)))?;
+    Ok(Some((accounts, asked)))
 }
 
 fn edge(settings: &Config) -> Edge {

@@ -8,7 +8,7 @@ use crate::config;
 use crate::fields::Fields;
 use crate::head::RequestHead;
 use crate::respond::{self, Response};
-use crate::route::{Cors, Route};
+use crate::route::{Cors, Route, Target};
 
 /// The cross-origin rules that are not a route's own.
 #[derive(Debug)]
@@ -53,7 +53,8 @@ impl Rules {
         Grant {
             origin: allowed(origins, head).and_then(|origin| HeaderValue::from_bytes(origin).ok()),
             varies: true,
-            credentials: self.credentials,
+            // The refresh token of external users is in a cookie.
+            credentials: self.credentials || matches!(route.target, Target::Account(_)),
             denials_only,
         }
     }

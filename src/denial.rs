@@ -192,20 +192,36 @@ reasons! {
     IdentityTooLarge = "identity_too_large", Client, UNAUTHORIZED, InvalidToken;
     /// The identity lacks a role, scope or claim that the route requires.
     InsufficientScope = "insufficient_scope", Client, FORBIDDEN, InsufficientScope;
-    /// A cookie's token came with an unsafe request from another site.
+    /// A cookie's token, or a login, came with an unsafe request from another site.
     CrossSite = "cross_site", Client, FORBIDDEN, None;
     /// A row with the caller's e-mail belongs to another id.
     IdentityConflict = "identity_conflict", Client, FORBIDDEN, None;
     /// The caller has no user, and nobody creates one.
     UserUnknown = "user_unknown", Client, FORBIDDEN, None;
-    /// The caller's id, e-mail or name is one that the directory cannot hold.
+    /// What is said about the caller is something that the directory, or an account, cannot hold.
     UserRefused = "user_refused", Client, FORBIDDEN, None;
     /// Somebody who is not among `trusted_proxies` asks about another's request.
     ProxyUntrusted = "proxy_untrusted", Client, FORBIDDEN, None;
     /// A proxy describes a request in words that are missing, repeated, or none of its dialect.
     DescriptionRefused = "description_refused", Client, BAD_REQUEST, None;
-    /// The caller asked for their user too often.
+    /// The caller asked for their user, or logged in, too often.
     RateLimited = "rate_limited", Client, TOO_MANY_REQUESTS, None;
+    /// The token is one of usher's own, and the route does not serve its project.
+    ProjectRefused = "project_refused", Client, FORBIDDEN, None;
+    /// The external user is suspended, and the route refuses who is.
+    AccountSuspended = "account_suspended", Client, FORBIDDEN, None;
+    /// An external user logs in to a project that has no public key.
+    ProjectKeyMissing = "project_key_missing", Client, FORBIDDEN, None;
+    /// No project has the id in the path.
+    ProjectUnknown = "project_unknown", Client, NOT_FOUND, None;
+    /// The refresh token is of another project or user, or was deleted.
+    RefreshRefused = "refresh_refused", Client, FORBIDDEN, None;
+    /// The refresh token was replaced before, so somebody has a copy of it.
+    RefreshReused = "refresh_reused", Client, UNAUTHORIZED, InvalidToken;
+    /// The request's body is larger than usher reads itself.
+    BodyTooLarge = "body_too_large", Client, PAYLOAD_TOO_LARGE, None;
+    /// The request's body is not said to be JSON.
+    MediaTypeRefused = "media_type_refused", Client, UNSUPPORTED_MEDIA_TYPE, None;
     /// The method is not served here.
     MethodRefused = "method_refused", Client, METHOD_NOT_ALLOWED, None;
     /// The request body did not arrive in time.
@@ -275,7 +291,7 @@ mod tests {
     fn status_fits_the_fault() {
         for reason in Reason::ALL {
             let allowed: &[u16] = match reason.fault() {
-                Fault::Client => &[400, 401, 403, 404, 405, 408, 413, 414, 417, 429, 431],
+                Fault::Client => &[400, 401, 403, 404, 405, 408, 413, 414, 415, 417, 429, 431],
                 Fault::Ours => &[500, 501, 503, 505, 508],
                 Fault::Upstream => &[502, 504],
             };

@@ -2,6 +2,8 @@
 //!
 //! Only this module can build an [`Admission`], and `upstream::send` takes one by value.
 
+mod own;
+
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -13,6 +15,8 @@ use crate::identify::{Asked, Identify, Verified, fingerprint};
 use crate::identity::{CallerClaims, Identity};
 use crate::route::{Cors, Require, Route};
 use crate::users::{Caller, FirstSight, Sight, User, Users};
+
+pub use own::Own;
 
 /// The gate's yes: somebody, or nobody in particular.
 #[derive(Debug)]
@@ -64,6 +68,7 @@ impl Admission {
 pub struct Gate {
     identify: Arc<Identify>,
     users: Option<KnownUsers>,
+    own: Option<Own>,
 }
 
 /// Users, and where a token says what they are looked up by.
@@ -73,10 +78,19 @@ struct KnownUsers {
 }
 
 impl Gate {
-    /// A gate that asks `identify`, and `users` by these claims where users are looked up.
-    pub fn new(identify: Arc<Identify>, users: Option<(Arc<Users>, CallerClaims)>) -> Self {
+    /// A gate that asks `identify`, `users` by these claims where users are looked up, and more
+    /// of our `own` tokens where we mint some.
+    pub fn new(
+        identify: Arc<Identify>,
+        users: Option<(Arc<Users>, CallerClaims)>,
+        own: Option<Own>,
+    ) -> Self {
         let users = users.map(|(users, claims)| KnownUsers { users, claims });
-        Self { identify, users }
+        Self {
+            identify,
+            users,
+            own,
+        }
     }
 
     /// Decides about a request. The order is part of the promise: what the route asks, who it
@@ -107,6 +121,12 @@ impl Gate {
         };
         allow(&route.require, &verified.identity)
             .map_err(|denial| denial.of_token(verified.fingerprint))?;
+        if let Some(own) = &self.own
+            && own.minted(&verified.identity)
+        {
+            let admitted = Box::pin(own.admit(&verified.identity, route)).await;
+            admitted.map_err(|denial| denial.of_token(verified.fingerprint))?;
+        }
         let known = self.know(&verified.identity, route.first_sight).await;
         let (user, pending) = known.map_err(|denial| denial.of_token(verified.fingerprint))?;
         let ends = verified.ends;

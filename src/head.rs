@@ -168,6 +168,23 @@ impl RequestHead<'_> {
     }
 }
 
+/// Whether `origin` (Fetch standard) is what a client that speaks `scheme` to `authority` would
+/// send from a page of ours; the scheme's usual port may be left out on either side.
+pub fn is_same_origin(origin: &str, scheme: &str, authority: &str) -> bool {
+    let Some((its_scheme, its_authority)) = origin.split_once("://") else {
+        return false;
+    };
+    let port = match scheme {
+        "https" => ":443",
+        _ => ":80",
+    };
+    let bare = |authority: &str| {
+        let bare = authority.strip_suffix(port).unwrap_or(authority);
+        bare.to_ascii_lowercase()
+    };
+    !its_authority.is_empty() && its_scheme == scheme && bare(its_authority) == bare(authority)
+}
+
 /// How the client speaks to us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheme {

@@ -11,9 +11,10 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`drain`], [`activity`], [`deadline`], [`stream`] |
+//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stream`] |
 //! | settings | [`config`] |
-//! | abilities | [`identify`], [`users`], [`route`], [`edge`], [`tls`], [`telemetry`] |
+//! | storage | [`database`] |
+//! | abilities | [`identify`], [`users`], [`accounts`], [`route`], [`edge`], [`tls`], [`telemetry`] |
 //! | decision | [`gate`] |
 //! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`announced`], [`cors`] |
 //! | the line | [`sidecar`] |
@@ -22,6 +23,7 @@
 //! [`bind`] makes all of it from a configuration.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod activity;
 pub mod admin;
 pub mod announced;
@@ -31,6 +33,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cors;
+pub mod database;
 pub mod deadline;
 pub mod denial;
 pub mod drain;
@@ -43,6 +46,7 @@ pub mod head;
 pub mod headers;
 pub mod identify;
 pub mod identity;
+pub mod limit;
 pub mod listener;
 pub mod respond;
 pub mod route;

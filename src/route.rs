@@ -34,6 +34,10 @@ pub struct Route {
     pub first_sight: FirstSight,
     /// Whether what streams may go on when the token has expired.
     pub outlives_token: bool,
+    /// The projects whose external users may pass.
+    pub projects: Vec<String>,
+    /// Whether external users who are suspended are refused.
+    pub deny_suspended: bool,
     opaque: bool,
     methods: Vec<Method>,
     hosts: Vec<String>,
@@ -53,6 +57,21 @@ pub enum Target {
     EnsureUser,
     /// Another proxy, which asks in the words of this entry of `forward_auth`.
     ForwardAuth(usize),
+    /// usher itself, for external users.
+    Account(AccountTarget),
+}
+
+/// What external users and their apps ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountTarget {
+    /// `POST /:projectId/auth/verify-external-user`.
+    Login,
+    /// `POST /:projectId/auth/request-new-access-token`.
+    Refresh,
+    /// `POST /:projectId/auth/sign-out`.
+    SignOut,
+    /// `GET /.well-known/jwks.json`.
+    Keys,
 }
 
 /// Cross-origin handling of a route.
@@ -112,6 +131,9 @@ impl Routes {
         }
         let doors = settings.forward_auth.iter().enumerate();
         routes.extend(doors.map(|(place, door)| Route::forward_auth(place, door, settings)));
+        if let Some(accounts) = &settings.accounts {
+            routes.extend(Route::accounts(accounts, settings));
+        }
         routes.extend(
             settings
                 .routes
@@ -208,6 +230,8 @@ impl Route {
             cors: Cors::Answer(settings.cors.origins.clone()),
             first_sight: FirstSight::Off,
             outlives_token: false,
+            projects: Vec::new(),
+            deny_suspended: false,
             opaque: false,
             methods: Vec::new(),
             hosts: Vec::new(),
@@ -231,6 +255,40 @@ impl Route {
         }
     }
 
+    /// The endpoints of external users: for any project, since one that is not there is told so.
+    fn accounts(accounts: &config::accounts::Settings, settings: &config::Config) -> Vec<Self> {
+        let base = &accounts.base_path;
+        let mut routes: Vec<_> = [
+            (
+                "verify_external_user",
+                "verify-external-user",
+                AccountTarget::Login,
+            ),
+            (
+                "request_new_access_token",
+                "request-new-access-token",
+                AccountTarget::Refresh,
+            ),
+            ("sign_out", "sign-out", AccountTarget::SignOut),
+        ]
+        .into_iter()
+        .map(|(name, path, target)| {
+            let path = format!("{base}/*/auth/{path}");
+            let mut route = Self::endpoint(name, &path, Target::Account(target), settings);
+            route.patterns = vec![Pattern::new(&path)];
+            route
+        })
+        .collect();
+        if accounts.has_public_keys() {
+            let (path, target) = (
+                "/.well-known/jwks.json",
+                Target::Account(AccountTarget::Keys),
+            );
+            routes.push(Self::endpoint("jwks", path, target, settings));
+        }
+        routes
+    }
+
     fn configured(route: &config::Route, settings: &config::Config, kept: &mut Kept) -> Self {
         Self {
             name: route.name.clone(),
@@ -248,6 +306,8 @@ impl Route {
             },
             first_sight: route.first_sight.unwrap_or(settings.first_sight),
             outlives_token: route.outlives_token,
+            projects: route.projects.clone(),
+            deny_suspended: route.deny_suspended,
             opaque: route.opaque_paths,
             methods: route.methods.clone(),
             hosts: route.hosts.clone(),
@@ -266,6 +326,8 @@ impl Route {
             cors: Cors::Off,
             first_sight: settings.first_sight,
             outlives_token: false,
+            projects: Vec::new(),
+            deny_suspended: false,
             opaque: false,
             methods: Vec::new(),
             hosts: Vec::new(),

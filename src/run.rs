@@ -139,6 +139,12 @@ impl Bound {
             }
         });
         background.spawn(tls::follow(followed, self.parts.tls_metrics.clone()));
+        if let Some((accounts, projects)) = self.parts.accounts {
+            background.spawn(async move {
+                accounts.sweep_for_ever(tokio::time::interval(SWEEP)).await;
+            });
+            background.spawn(projects.watch());
+        }
         if let Some(admin) = self.admin {
             background.spawn(admin.run());
         }

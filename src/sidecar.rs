@@ -123,7 +123,7 @@ impl Worker {
         if route.target != Target::Upstream {
             // Boxed, as is everything that most requests do not need: a small future is moved
             // for less.
-            let mut answer = Box::pin(sidecar.endpoints.answer(route.target, &request)).await;
+            let mut answer = Box::pin(sidecar.endpoints.answer(route.target, &request, body)).await;
             grant.apply(&mut answer.response.fields);
             record.admitted(answer.verified.as_ref());
             record.answered(answer.response.status, answer.denial);

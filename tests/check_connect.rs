@@ -177,6 +177,33 @@ fn a_redis_that_wants_a_password_refuses() {
 }
 
 #[test]
+fn accounts_are_asked_too_and_left_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let accounts = |url: &str| {
+        format!(
+            "accounts: \"{url}\"\nprojects: [{{ id: acme, public_key: cHVi }}]\nissued_tokens: {{ rate_limit: 'off', \
+             access: {{ secret: '${{A:-aq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To}}' }}, \
+             refresh: {{ secret: '${{R:-rq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To}}' }} }}\n"
+        )
+    };
+    let file = folder.path().join("accounts.db");
+    let (code, out, err) = connect(&accounts(&format!("sqlite:{}", file.display())), "");
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("  projects  acme\n"), "{out}");
+    assert!(!file.exists());
+    let url = format!(
+        "postgres://app:hunter2@127.0.0.1:{}/app?sslmode=disable",
+        free_port()
+    );
+    let (code, _, err) = connect(&accounts(&url), "");
+    assert_eq!(code, Some(78));
+    assert!(
+        err.contains("the accounts cannot be asked: ") && !err.contains("hunter"),
+        "{err}"
+    );
+}
+
+#[test]
 fn without_users_there_is_nobody_to_ask() {
     let (code, _, err) = connect("", "");
     assert_eq!(code, Some(78));

@@ -1,5 +1,6 @@
 //! A configuration is good, or every problem in it is said with line, key and remedy.
 
+mod accounts;
 mod files;
 mod good;
 mod problems;

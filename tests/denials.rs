@@ -64,6 +64,69 @@ impl Stage {
     }
 }
 
+/// External users, whose endpoints are below [`PATH`].
+struct External {
+    folder: tempfile::TempDir,
+}
+
+impl External {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("accounts.db")
+    }
+
+    fn usher(&self, stage: &Stage, more: &str) -> Usher {
+        use crate::accounts::stage::{ACCESS, CUSTOMER, REFRESH};
+        let key = json!(CUSTOMER.public_pem());
+        stage.usher(&format!(
+            "accounts: \"sqlite:{}\"\nprojects: [{{ id: acme, public_key: {key} }}, {{ id: bare }}]\n\
+             issued_tokens: {{ access: {{ secret: {ACCESS} }}, refresh: {{ secret: {REFRESH} }}, max_body: 4KiB }}\n\
+             endpoints: {{ base_path: {PATH} }}\n{more}",
+            self.file().display()
+        ))
+    }
+
+    fn sql(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(self.file()).unwrap();
+        connection.execute_batch(sql).unwrap();
+    }
+
+    fn post(&self, path: &str, body: &str) -> String {
+        crate::accounts::stage::request(&format!("{PATH}/{path}"), body, "")
+    }
+
+    /// A request with this body is denied.
+    fn asks(&self, path: &str, body: &str) -> Scene {
+        let usher = self.usher(&Stage::new(), "");
+        bytes(usher, self.post(path, body))
+    }
+
+    fn login(&self, usher: &Usher) -> serde_json::Value {
+        let claims = json!({ "sub": "u", "iss": "acme", "exp": now() + 300, "userData": {} });
+        let jwt = crate::accounts::stage::CUSTOMER.token(claims.to_string());
+        let body = json!({ "userJwt": jwt }).to_string();
+        let reply = usher.raw(self.post("acme/auth/verify-external-user", &body));
+        serde_json::from_str(&reply.body).unwrap()
+    }
+
+    fn access(&self, usher: &Usher) -> String {
+        self.login(usher)["accessToken"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// A body with a refresh token.
+    fn refresh(&self, usher: &Usher) -> String {
+        json!({ "refreshToken": self.login(usher)["refreshToken"] }).to_string()
+    }
+}
+
 /// A head for [`PATH`] with these lines.
 fn head(line: &str, lines: &str) -> String {
     format!("{line} HTTP/1.1\r\nHost: app.test\r\n{lines}\r\n")
@@ -226,6 +289,53 @@ fn scene(reason: Reason) -> Option<Scene> {
             let stage = Stage::new();
             let usher = stage.users("provisioner: \"redis://127.0.0.1:9\",", "");
             good(&stage, usher)
+        }
+        Reason::ProjectRefused => {
+            let stage = Stage::new();
+            let external = External::new();
+            let usher = external.usher(&stage, "");
+            let token = external.access(&usher);
+            lines(usher, &bearer(&token))
+        }
+        Reason::AccountSuspended => {
+            let stage = Stage::new();
+            let external = External::new();
+            let routes = format!("routes: [{{ path: {PATH}, projects: [acme], suspended: deny }}]");
+            let usher = external.usher(&stage, &routes);
+            let token = external.access(&usher);
+            external.sql(
+                "INSERT INTO usher_suspensions (id, user_id, start_at) SELECT 's', id, 0 FROM usher_users",
+            );
+            lines(usher, &bearer(&token))
+        }
+        Reason::ProjectKeyMissing => {
+            External::new().asks("bare/auth/verify-external-user", "{\"userJwt\":\"x\"}")
+        }
+        Reason::ProjectUnknown => External::new().asks("other/auth/sign-out", "{}"),
+        Reason::RefreshRefused => {
+            let external = External::new();
+            let usher = external.usher(&Stage::new(), "");
+            let body = external.refresh(&usher);
+            bytes(
+                usher,
+                external.post("bare/auth/request-new-access-token", &body),
+            )
+        }
+        Reason::RefreshReused => {
+            let external = External::new();
+            let usher = external.usher(&Stage::new(), "");
+            let body = external.refresh(&usher);
+            let again = external.post("acme/auth/request-new-access-token", &body);
+            assert_eq!(usher.raw(&again).status, 200);
+            external.sql("UPDATE usher_refresh_tokens SET replaced_at = 0 WHERE replaced_at > 0");
+            bytes(usher, again)
+        }
+        Reason::BodyTooLarge => External::new().asks("acme/auth/sign-out", &"x".repeat(5000)),
+        Reason::MediaTypeRefused => {
+            let external = External::new();
+            let usher = external.usher(&Stage::new(), "");
+            let post = external.post("acme/auth/sign-out", "{}");
+            bytes(usher, post.replace("application/json", "text/plain"))
         }
         Reason::MethodRefused => bytes(Stage::new().usher(""), head(&format!("TRACE {PATH}"), "")),
         Reason::RequestTimeout => {

@@ -65,8 +65,12 @@ fn every_metric_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let (app, issuer) = (App::start(), Issuer::new());
     let users = format!(
-        "users: {{ directory: \"sqlite:{}\", provisioner: direct }}",
-        folder.path().join("users.db").display()
+        "users: {{ directory: \"sqlite:{}\", provisioner: direct, shared_ids: true }}\n\
+         accounts: \"sqlite:{}\"\nprojects: [{{ id: acme }}]\nissued_tokens: {{ \
+         access: {{ secret: aq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To }}, \
+         refresh: {{ secret: rq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To }} }}",
+        folder.path().join("users.db").display(),
+        folder.path().join("accounts.db").display()
     );
     let usher = Usher::start(&app, &issuer, &users);
     let page = page("docs/operations.md");

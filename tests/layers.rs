@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The layers, from the words that everybody speaks to what nobody may know.
-const LAYERS: [&str; 7] = [
+const LAYERS: [&str; 8] = [
     "words",
     "settings",
+    "storage",
     "abilities",
     "decision",
     "after the gate",
@@ -161,6 +162,10 @@ fn what_others_made_stays_in_one_folder() {
         ("clap", &["cli", "main"]),
         ("tonic", &["ext_authz"]),
         ("envoy_types", &["ext_authz"]),
+        ("deadpool_postgres", &["database"]),
+        // Statements are beside what they are about.
+        ("rusqlite", &["accounts", "database", "users"]),
+        ("tokio_postgres", &["accounts", "database", "users"]),
     ];
     for (name, folders) in homes {
         let uses = |text: &str| {

@@ -7,6 +7,7 @@
     reason = "a test that fails may panic"
 )]
 
+mod accounts;
 mod cache;
 mod check_connect;
 mod client_certificates;
@@ -33,6 +34,7 @@ mod identity_headers;
 mod keys;
 mod layers;
 mod limits;
+mod node;
 mod operations;
 mod paths;
 mod proxy_protocol;

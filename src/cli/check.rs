@@ -1,10 +1,12 @@
 //! `usher check`: whether a configuration is good, and if not, all that is wrong with it.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::accounts::{self, Accounts};
 use crate::clock::Clock;
+use crate::config::accounts::Store;
 use crate::config::users::DirectorySettings;
 use crate::config::{self, Address, Config, Loaded, Problem};
 use crate::tls;
@@ -58,12 +60,11 @@ fn certificates(config: &Config) -> Vec<String> {
 
 /// What the directory and Redis say is wrong, by name.
 fn peers(config: &Config) -> Vec<String> {
-    let Some(mut settings) = config.users.clone() else {
+    if config.users.is_none() && config.accounts.is_none() {
         return vec![
             "--connect: there is nobody to ask, since `users` is not configured".to_owned(),
         ];
-    };
-    leave_no_file(&mut settings.directory);
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -72,19 +73,41 @@ fn peers(config: &Config) -> Vec<String> {
         Err(error) => return vec![format!("no runtime: {error}")],
     };
     runtime.block_on(async {
-        match Users::open(settings, Metrics::default(), Clock::System).await {
-            Ok(users) => users.check().await,
-            Err(error) => vec![format!("users: {error}")],
+        let mut problems = Vec::new();
+        if let Some(settings) = config.users.clone() {
+            problems.extend(users(settings).await);
         }
+        if let Some(settings) = config.accounts.clone() {
+            problems.extend(accounts(settings).await);
+        }
+        problems
     })
+}
+
+async fn users(mut settings: config::users::Settings) -> Vec<String> {
+    if let DirectorySettings::Sqlite { path, .. } = &mut settings.directory {
+        leave_no_file(path);
+    }
+    match Users::open(settings, Metrics::default(), Clock::System).await {
+        Ok(users) => users.check().await,
+        Err(error) => vec![format!("users: {error}")],
+    }
+}
+
+async fn accounts(mut settings: config::accounts::Settings) -> Vec<String> {
+    if let Store::Sqlite(path) = &mut settings.store {
+        leave_no_file(path);
+    }
+    let metrics = accounts::metrics::Metrics::default();
+    match Accounts::open(&settings, metrics, Clock::System).await {
+        Ok(accounts) => accounts.check().await,
+        Err(error) => vec![format!("accounts: {error}")],
+    }
 }
 
 /// A file that is not there yet is made by the usher that serves, who may run as somebody else;
 /// here it is only tried out.
-fn leave_no_file(directory: &mut DirectorySettings) {
-    let DirectorySettings::Sqlite { path, .. } = directory else {
-        return;
-    };
+fn leave_no_file(path: &mut PathBuf) {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     if !path.exists() && folder.is_none_or(Path::exists) {
         *path = ":memory:".into();
@@ -147,6 +170,14 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
         .map(|issuer| issuer.name.as_str())
         .collect();
     writeln!(out, "  issuers   {}", issuers.join(", "))?;
+    if let Some(accounts) = &config.accounts {
+        let projects: Vec<&str> = accounts
+            .projects
+            .iter()
+            .map(|project| project.id.as_str())
+            .collect();
+        writeln!(out, "  projects  {}", projects.join(", "))?;
+    }
     let routes = counted(config.routes.len(), "route");
     writeln!(out, "  routes    {routes}; what matches none needs a token")
 }

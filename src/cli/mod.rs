@@ -3,6 +3,7 @@
 //! Exit codes: 0 well, 1 the command's answer is no or it failed, 2 the arguments are off,
 //! 78 the configuration is off (`EX_CONFIG` of sysexits.h).
 
+mod account;
 mod check;
 mod dev;
 mod probe;
@@ -59,6 +60,9 @@ enum Command {
     /// Make, read and check tokens.
     #[command(subcommand)]
     Token(token::Command),
+    /// List, show, suspend, delete and export external users.
+    #[command(subcommand)]
+    Account(account::Command),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
     /// Ask a running usher how it is; exits with 0 or 1. For exec probes.
@@ -80,6 +84,7 @@ impl Cli {
             Command::Check { file, connect } => check::run(&file, connect),
             Command::Dev(arguments) => dev::run(&arguments),
             Command::Token(command) => token::run(command),
+            Command::Account(command) => account::run(command),
             Command::Schema => schema::run(),
             Command::Probe(arguments) => probe::run(&arguments),
             Command::Completions { shell } => {

@@ -3,6 +3,7 @@
 //! Every field may be missing here, so that taking out one wrong value never makes another
 //! wrong; `resolve` says what must be there. The comments are the descriptions in the schema.
 
+mod accounts;
 mod front_door;
 mod issuer;
 mod list;
@@ -16,6 +17,10 @@ mod value;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(super) use self::accounts::{
+    Cookie, IssuedPreset, IssuedToken, IssuedTokens, Project, ProjectLimits, RateLimit, Standing,
+    Suspended,
+};
 pub(super) use self::front_door::{ExtAuthz, ForwardAuth, TrustedProxy};
 pub(super) use self::issuer::{Fetch, Issuer, Leeway};
 pub(super) use self::list::{List, Named, ObjectOrList, OneOrMany, TextOr};
@@ -51,6 +56,13 @@ pub(super) struct File {
     pub(super) header_exceptions: Option<List<String>>,
     /// Who is a user, and who creates them on first sight. Default: nobody is looked up.
     pub(super) users: Option<Users>,
+    /// Where the accounts of external users are kept: `sqlite:/var/lib/usher/accounts.db`,
+    /// `postgres://app@db/accounts`, or an object. Default: there are none.
+    pub(super) accounts: Option<TextOr<Directory>>,
+    /// Customers whose servers sign for external users.
+    pub(super) projects: Option<List<Project>>,
+    /// The tokens that external users get.
+    pub(super) issued_tokens: Option<IssuedTokens>,
     /// What usher answers itself; nothing unless named.
     pub(super) endpoints: Option<Endpoints>,
     /// Where tokens are read from and how they are remembered.
@@ -102,6 +114,8 @@ pub(super) struct Endpoints {
     pub(super) verify_user: Option<String>,
     /// Has the caller's user created: the path, such as `/api/v1/auth/ensure-user`.
     pub(super) ensure_user: Option<String>,
+    /// What precedes the paths of external users' endpoints, such as `/api/v5`. Default: nothing.
+    pub(super) base_path: Option<String>,
 }
 
 /// Tells whether a token is good, and whose it is.

@@ -85,6 +85,8 @@ pub enum KeySource {
     JwksFile(PathBuf),
     /// One public key in a file: PEM (SPKI, PKCS#1, certificate) or DER (SPKI).
     PublicKeyFile(PathBuf),
+    /// A private key in PEM whose public half verifies: usher signs with it itself.
+    PrivateKey(Secret),
     /// A shared secret, with where it came from for messages.
     Secret(Secret),
 }

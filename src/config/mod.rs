@@ -5,6 +5,7 @@
 //! file, line, key path and what to write instead (`Problem`). Nobody else sees the mirror,
 //! and only `lib`, `cli` and constructors see [`Config`]: the rest get the piece they need.
 
+pub mod accounts;
 mod file;
 mod front_door;
 mod issuer;
@@ -56,6 +57,8 @@ pub struct Config {
     pub header_exceptions: Vec<HeaderName>,
     /// Who is a user, and who creates them; `None`: nobody is looked up.
     pub users: Option<users::Settings>,
+    /// External users of other platforms; `None`: there are none.
+    pub accounts: Option<accounts::Settings>,
     /// What is done about callers who are not known yet, unless a route says otherwise.
     pub first_sight: users::FirstSight,
     /// The answers of usher's own.

@@ -1,6 +1,7 @@
 //! From the mirror to [`Config`]: defaults are filled in, rules are checked, and whatever is
 //! wrong is reported with its key, all of it.
 
+mod accounts;
 mod bounds;
 mod cors;
 mod endpoint;
@@ -58,13 +59,23 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
     let listeners = listen::listeners(file.listen.as_ref(), cx);
     let admin = listen::admin(file.admin.as_deref(), &listeners, cx);
     let upstream = upstream::resolve(file.upstream.as_ref(), &listeners, cx);
-    let issuers = issuer::all(file.issuers.as_ref(), cx);
+    let mut issuers = issuer::all(file.issuers.as_ref(), file.issued_tokens.is_some(), cx);
+    let accounts = accounts::resolve(&file, &mut issuers, cx);
+    let own = accounts::rules(&file, cx);
     let headers = header::identity(file.headers.as_ref(), file.headers_preset, cx);
     let header_exceptions =
         header::exceptions(&file.header_exceptions.unwrap_or_default(), &headers, cx);
-    let routes = route::all(&file.routes.unwrap_or_default(), cx);
+    let listed = file.routes.unwrap_or_default();
+    let routes = route::all(&listed, cx);
+    accounts::check_routes(&listed, &routes, accounts.as_ref(), cx);
     let first_sight = file.users.as_ref().and_then(|users| users.first_sight);
-    let users = users::resolve(file.users.as_ref(), file.issuers.as_ref(), &issuers, cx);
+    let users = users::resolve(
+        file.users.as_ref(),
+        file.issuers.as_ref(),
+        &issuers,
+        own,
+        cx,
+    );
     let columns = users
         .as_ref()
         .map(|users| users.table.extra_columns.clone());
@@ -101,6 +112,7 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         headers,
         header_exceptions,
         users,
+        accounts,
         first_sight: first_sight.unwrap_or_default(),
         endpoints,
         tokens,

@@ -28,6 +28,10 @@ pub struct Route {
     pub first_sight: Option<FirstSight>,
     /// Whether what streams may go on when the token has expired.
     pub outlives_token: bool,
+    /// The projects whose external users may pass; empty: none.
+    pub projects: Vec<String>,
+    /// Whether external users who are suspended are refused.
+    pub deny_suspended: bool,
 }
 
 /// Who may pass a route.

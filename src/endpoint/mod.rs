@@ -1,16 +1,20 @@
 //! usher's own answers, one file each. They speak the contracts of the services that clients
 //! were written for, so each says a denial in its own words.
 
+mod accounts;
 mod forward_auth;
 mod users;
 mod verify;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
+use crate::body::RequestBody;
 use crate::config;
 use crate::denial::{Denial, Reason};
+use crate::gate::Own;
 use crate::head::RequestHead;
 use crate::identify::{Identify, Verified};
 use crate::identity::{CallerClaims, Kept};
@@ -18,6 +22,7 @@ use crate::respond::{self, Response};
 use crate::route::Target;
 use crate::users::Users;
 
+pub use accounts::{AccountEndpoints, Projects};
 pub use forward_auth::ForwardAuth;
 use users::{Question, UserEndpoints};
 use verify::Verify;
@@ -26,6 +31,7 @@ use verify::Verify;
 pub struct Endpoints {
     verify: Option<Verify>,
     users: Option<UserEndpoints>,
+    accounts: Option<AccountEndpoints>,
 }
 
 /// An answer, and why it is a denial if it is one.
@@ -53,16 +59,28 @@ impl Endpoints {
         claims: Option<verify::Claims>,
         identify: &Arc<Identify>,
         users: Option<(Arc<Users>, CallerClaims)>,
+        accounts: Option<AccountEndpoints>,
+        own: Option<&Own>,
     ) -> Self {
-        let asked = |(users, caller)| UserEndpoints::new(identify.clone(), users, caller);
+        let asked =
+            |(users, caller)| UserEndpoints::new(identify.clone(), users, caller, own.cloned());
         Self {
             users: users.map(asked),
-            verify: claims.map(|claims| Verify::new(claims, identify.clone())),
+            verify: claims.map(|claims| Verify::new(claims, identify.clone(), own.cloned())),
+            accounts,
         }
     }
 
     /// Answers a request whose route leads here.
-    pub async fn answer(&self, target: Target, head: &RequestHead<'_>) -> Answer {
+    pub async fn answer(
+        &self,
+        target: Target,
+        head: &RequestHead<'_>,
+        body: RequestBody,
+    ) -> Answer {
+        if let (Target::Account(question), Some(accounts)) = (target, &self.accounts) {
+            return accounts.answer(question, head, body).await;
+        }
         match (target, &self.verify, &self.users) {
             (Target::Verify, Some(verify), _) => verify.answer(head).await,
             (Target::VerifyUser, _, Some(users)) => users.answer(Question::Verify, head).await,
@@ -99,7 +117,7 @@ impl Answer {
     }
 
     /// A denial with the contract's status and body.
-    fn refused(status: StatusCode, body: &'static str, denial: Denial) -> Self {
+    fn refused(status: StatusCode, body: impl Into<Bytes>, denial: Denial) -> Self {
         let mut response = respond::json(status, body);
         respond::explain(&denial, &mut response.fields);
         if status != StatusCode::UNAUTHORIZED {

@@ -10,6 +10,7 @@ use http::{Method, StatusCode, header};
 use serde_json::Value;
 
 use crate::denial::{Denial, Reason};
+use crate::gate::Own;
 use crate::head::RequestHead;
 use crate::identify::{Identify, fingerprint};
 use crate::identity::{CallerClaims, Identity};
@@ -44,14 +45,21 @@ pub(super) struct UserEndpoints {
     identify: Arc<Identify>,
     users: Arc<Users>,
     claims: CallerClaims,
+    own: Option<Own>,
 }
 
 impl UserEndpoints {
-    pub(super) fn new(identify: Arc<Identify>, users: Arc<Users>, claims: CallerClaims) -> Self {
+    pub(super) fn new(
+        identify: Arc<Identify>,
+        users: Arc<Users>,
+        claims: CallerClaims,
+        own: Option<Own>,
+    ) -> Self {
         Self {
             identify,
             users,
             claims,
+            own,
         }
     }
 
@@ -67,6 +75,12 @@ impl UserEndpoints {
             Ok(verified) => verified,
             Err(denial) => return refused(denial.of_token(fingerprint(token))),
         };
+        // What we minted is for routes that name its project.
+        if let Some(own) = &self.own
+            && let Err(denial) = own.keep_out(&verified.identity)
+        {
+            return refused(denial.of_token(verified.fingerprint));
+        }
         let Some(caller) = self.caller(&verified.identity) else {
             return payload("the id or the e-mail is missing, empty, or not a string");
         };

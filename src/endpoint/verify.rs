@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::config::VerifyEndpoint;
 use crate::denial::{Denial, Reason};
+use crate::gate::Own;
 use crate::head::RequestHead;
 use crate::identify::{Identify, fingerprint};
 use crate::identity::{Identity, Kept, Slot};
@@ -41,11 +42,16 @@ impl Claims {
 pub(super) struct Verify {
     claims: Claims,
     identify: Arc<Identify>,
+    own: Option<Own>,
 }
 
 impl Verify {
-    pub(super) fn new(claims: Claims, identify: Arc<Identify>) -> Self {
-        Self { claims, identify }
+    pub(super) fn new(claims: Claims, identify: Arc<Identify>, own: Option<Own>) -> Self {
+        Self {
+            claims,
+            identify,
+            own,
+        }
     }
 
     pub(super) async fn answer(&self, head: &RequestHead<'_>) -> Answer {
@@ -57,6 +63,12 @@ impl Verify {
             Err((body, denial)) => return Answer::refused(StatusCode::UNAUTHORIZED, body, denial),
         };
         let identified = self.identify.identify(token, head.certificate).await;
+        let identified = identified.and_then(|verified| {
+            // What we minted is for routes that name its project.
+            let own = self.own.as_ref();
+            let kept_out = own.map(|own| own.keep_out(&verified.identity));
+            kept_out.transpose().map(|_| verified)
+        });
         match identified.map_err(|denial| denial.of_token(fingerprint(token))) {
             Ok(verified) => self.describe(&verified.identity).about(verified),
             Err(denial) if denial.status() == StatusCode::SERVICE_UNAVAILABLE => {

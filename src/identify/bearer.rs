@@ -10,6 +10,7 @@ use super::{cookie, protocol};
 use crate::config::{TokenSource, Tokens};
 use crate::denial::{Denial, Reason};
 use crate::fields::Fields;
+use crate::head::is_same_origin;
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -171,18 +172,7 @@ impl Sources {
         if self.cookie_origins.iter().any(|known| known == origin) {
             return true;
         }
-        let Some((scheme, authority)) = origin.split_once("://") else {
-            return false;
-        };
-        let port = match asked.scheme {
-            "https" => ":443",
-            _ => ":80",
-        };
-        let bare = |authority: &str| {
-            let bare = authority.strip_suffix(port).unwrap_or(authority);
-            bare.to_ascii_lowercase()
-        };
-        !authority.is_empty() && scheme == asked.scheme && bare(authority) == bare(asked.authority)
+        is_same_origin(origin, asked.scheme, asked.authority)
     }
 }
 

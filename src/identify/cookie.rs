@@ -6,7 +6,7 @@ use http::header::COOKIE;
 use crate::fields::Fields;
 
 /// The values of all cookies named `name`, over all lines: several lines are one list.
-pub(super) fn values<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
+pub fn values<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let lines = fields.get_all(&COOKIE);
     let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| value(pair, name))

@@ -1,12 +1,13 @@
-//! Making tokens, for development and tests.
+//! Making tokens: usher's own, and those of development and tests.
 
 use std::fmt;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
     EcdsaSigningAlgorithm, Ed25519KeyPair, RsaKeyPair,
 };
-use data_encoding::BASE64;
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm as Alg, EncodingKey, Header};
 use serde_json::{Map, Value};
@@ -128,6 +129,25 @@ impl SigningKey {
         header.typ = typ.map(str::to_owned);
         jsonwebtoken::encode(&header, claims, &self.key)
             .map_err(|error| MintError(format!("the token cannot be signed: {error}")))
+    }
+
+    /// The public half as it is published: its name is its thumbprint (RFC 7638).
+    pub fn published(&self) -> Result<Map<String, Value>, MintError> {
+        let mut jwk = self.public_jwk("")?;
+        // Exactly the members that the key needs, in the order of the alphabet (§3.2).
+        let needed = ["crv", "e", "kty", "n", "x", "y"];
+        let members: Map<_, _> = jwk
+            .iter()
+            .filter(|(name, _)| needed.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let text = Value::Object(members).to_string();
+        let hash = digest::digest(&digest::SHA256, text.as_bytes());
+        jwk.insert(
+            "kid".to_owned(),
+            BASE64URL_NOPAD.encode(hash.as_ref()).into(),
+        );
+        Ok(jwk)
     }
 
     /// The public half as an entry of a key set, with `alg`, `use` and `kid`.

@@ -29,6 +29,7 @@ mod seen;
 mod start;
 mod step;
 mod token;
+mod vouched;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub use self::bearer::{Asked, Bearer, Sources};
+pub use self::cookie::values as cookie_values;
 pub use self::fingerprint::{Fingerprint, fingerprint};
 pub use self::inspect::{Inspected, inspect};
 pub use self::metrics::Metrics;
@@ -45,6 +47,7 @@ pub use self::refresher::Refresher;
 pub use self::start::StartError;
 pub use self::step::{Outcome, Step};
 pub use self::token::Verified;
+pub use self::vouched::{Rules, Vouched, VouchingKey};
 
 use self::issuer::Issuer;
 use self::keys::Patience;

@@ -13,9 +13,11 @@ use super::key::{self, Key};
 use super::key_set::KeySet;
 use super::keys::{Keys, Patience};
 use super::metrics::Metrics;
+use super::mint::SigningKey;
 use super::refresher::{Place, Refresher};
 use crate::clock::Clock;
 use crate::config::{Fetch, Issuer, KeySource};
+use crate::secret::Secret;
 
 /// Files are read up to this size.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -66,6 +68,7 @@ pub(super) fn keys(
             let key = key::from_file(&read(path)?, &issuer.algorithms);
             vec![key.map_err(|error| format!("{}: {error}", path.display()))?]
         }
+        KeySource::PrivateKey(pem) => own_key(issuer, pem)?,
         KeySource::Secret(secret) => {
             vec![Key::shared(secret, &issuer.algorithms).map_err(|error| error.to_string())?]
         }
@@ -74,6 +77,17 @@ pub(super) fn keys(
     metrics.issuer(&issuer.name).show(keys.len(), now);
     let set = KeySet::new(keys, 1, now, i64::MAX);
     Ok((Arc::new(Keys::fixed(set)), None))
+}
+
+/// The public half of a key that usher signs with itself.
+fn own_key(issuer: &Issuer, pem: &Secret) -> Result<Vec<Key>, String> {
+    let signs = SigningKey::from_pem(pem.expose()).map_err(|error| error.to_string())?;
+    let set =
+        serde_json::json!({ "keys": [signs.published().map_err(|error| error.to_string())?] });
+    let parsed = jwks::parse(set.to_string().as_bytes(), &issuer.algorithms);
+    parsed
+        .map(|parsed| parsed.keys)
+        .map_err(|error| error.to_string())
 }
 
 fn key_set(issuer: &Issuer, path: &Path) -> Result<Vec<Key>, String> {

@@ -9,7 +9,6 @@ mod core;
 mod directory;
 mod ensure;
 mod flight;
-mod limit;
 pub mod metrics;
 mod presence;
 mod provisioner;
@@ -17,21 +16,22 @@ mod sight;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use self::caller::Who;
+use self::caller::{Key, Who};
 use self::core::Core;
 use self::directory::Directory;
 use self::flight::{Ending, Flights, Stage};
-use self::limit::Limit;
 use self::metrics::Metrics;
 use self::presence::{Presence, Recall};
 use self::provisioner::Provisioner;
 use self::settings::Settings;
 use crate::clock::Clock;
+use crate::limit::Limit;
 
 pub use self::caller::{Caller, MAX_TEXT};
 pub use self::sight::{Ensured, Sight, Verified};
@@ -41,6 +41,12 @@ pub use crate::user::User;
 
 /// Background renewals under way at once; beyond it they wait for their next occasion.
 const RENEWALS: usize = 16;
+
+/// `ensure_user` calls are counted by the minute …
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// … for so many users at once; one who is pushed out starts anew.
+const USERS: u64 = 10_000;
 
 /// Why usher cannot start with these users; the text holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +67,7 @@ pub struct Users {
     flights: Flights,
     waiters: Semaphore,
     renewals: Arc<Semaphore>,
-    ensured: Limit,
+    ensured: Limit<Key>,
     runtime: Handle,
 }
 
@@ -76,7 +82,7 @@ impl Users {
         let provisioner = Provisioner::new(&settings.provisioner, &metrics)?;
         let presence = Presence::new(&settings.presence, clock);
         let waiters = settings.max_waiters.min(Semaphore::MAX_PERMITS);
-        let ensured = Limit::new(settings.ensure_per_minute);
+        let ensured = Limit::new(settings.ensure_per_minute, MINUTE, USERS);
         Ok(Self {
             core: Arc::new(Core::new(
                 settings,

@@ -55,6 +55,10 @@ impl Postgres {
         panic!("postgres cannot be started");
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!(
             "postgres://app:app@127.0.0.1:{}/postgres?sslmode=disable",

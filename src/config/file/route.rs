@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Named, OneOrMany, Scalar};
+use super::{Named, OneOrMany, Scalar, Suspended};
 use crate::config::Access;
 use crate::config::users::FirstSight;
 
@@ -34,6 +34,10 @@ pub(in crate::config) struct Route {
     /// Whether WebSockets, event streams and calls may go on when the token has expired.
     /// Default: `false`, they end with it.
     pub(in crate::config) outlive_token: Option<bool>,
+    /// The projects whose external users may pass. Default: none.
+    pub(in crate::config) projects: Option<OneOrMany<String>>,
+    /// What is done about external users who are suspended: `allow` (the default) or `deny`.
+    pub(in crate::config) suspended: Option<Suspended>,
 }
 
 /// What the caller's token must hold.

@@ -35,6 +35,15 @@ pub(super) fn route(
     }
 }
 
+/// The origins as they are written.
+pub(super) fn list(file: Option<&List<String>>) -> Vec<String> {
+    let listed = file.map(|list| list.keyed("")).unwrap_or_default();
+    listed
+        .into_iter()
+        .map(|(_, origin)| origin.clone())
+        .collect()
+}
+
 /// A list of exact origins.
 pub(super) fn origins(key: &str, file: Option<&List<String>>, cx: &mut Context<'_>) -> Vec<String> {
     let listed = file.map(|list| list.keyed(key)).unwrap_or_default();

@@ -23,9 +23,14 @@ const CLAIMS: [(&str, &str); 5] = [
 ];
 
 /// Resolves every issuer, and compares them with each other.
-pub(super) fn all(file: Option<&List<file::Issuer>>, cx: &mut Context<'_>) -> Vec<Issuer> {
+/// There may be none of them where usher signs tokens itself.
+pub(super) fn all(
+    file: Option<&List<file::Issuer>>,
+    own: bool,
+    cx: &mut Context<'_>,
+) -> Vec<Issuer> {
     let listed = file.map(|list| list.keyed("issuers")).unwrap_or_default();
-    if listed.is_empty() {
+    if listed.is_empty() && !own {
         cx.report.missing(
             "issuers",
             "Write who signs your tokens: `issuers: [{ issuer: https://idp.example.com/, audiences: [app] }]`.",
@@ -223,9 +228,23 @@ fn misfit(algorithms: &[Algorithm], shared: Option<bool>) -> Option<(&'static st
     }
 }
 
+/// The types that are accepted unless somebody says otherwise.
+pub(super) fn usual_types() -> Vec<String> {
+    vec!["jwt".into(), "at+jwt".into()]
+}
+
+/// The names that always exist.
+pub(super) fn usual_claims() -> Vec<ClaimName> {
+    let name = |(name, claim): &(&str, &str)| ClaimName {
+        name: (*name).to_owned(),
+        claim: (*claim).to_owned(),
+    };
+    CLAIMS.iter().map(name).collect()
+}
+
 fn types(file: Option<&List<String>>) -> Vec<String> {
     match file {
-        None => vec!["jwt".into(), "at+jwt".into()],
+        None => usual_types(),
         Some(list) => list
             .keyed("")
             .into_iter()
@@ -236,13 +255,7 @@ fn types(file: Option<&List<String>>) -> Vec<String> {
 
 /// The names that always exist, with the file's claims, and the file's own names after them.
 fn claims(key: &str, file: Option<&Named<String>>, cx: &mut Context<'_>) -> Vec<ClaimName> {
-    let mut claims: Vec<ClaimName> = CLAIMS
-        .iter()
-        .map(|(name, claim)| ClaimName {
-            name: (*name).to_owned(),
-            claim: (*claim).to_owned(),
-        })
-        .collect();
+    let mut claims = usual_claims();
     for (key, name, claim) in file.map(|named| named.keyed(key)).unwrap_or_default() {
         if claim.is_empty() || name.is_empty() {
             cx.error(

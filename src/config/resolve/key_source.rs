@@ -65,7 +65,12 @@ fn one(key: &str, file: &Issuer, fetch: Fetch, cx: &mut Context<'_>) -> Option<K
     if let Some(path) = &file.public_key_file {
         return public_key_file(key, path, cx).map(KeySource::PublicKeyFile);
     }
-    secret::read(key, file, cx).map(KeySource::Secret)
+    let source = secret::Source {
+        inline: file.secret.as_ref(),
+        file: file.secret_file.as_deref(),
+        env: file.secret_env.as_deref(),
+    };
+    secret::read(key, &source, cx).map(KeySource::Secret)
 }
 
 /// With no source named, the issuer's URL leads to the keys.

@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::{Context, cors, issuer, pattern};
-use crate::config::file::{self, List, OneOrMany, Paths};
+use crate::config::file::{self, List, OneOrMany, Paths, Suspended};
 use crate::config::report::member;
 use crate::config::{Access, Require, Route};
 
@@ -35,6 +35,8 @@ fn one(key: &str, file: &file::Route, cx: &mut Context<'_>) -> Route {
         cors: cors::route(&member(key, "cors"), file.cors.as_ref(), cx),
         first_sight: file.first_sight,
         outlives_token: file.outlive_token.unwrap_or(false),
+        projects: words(&member(key, "projects"), file.projects.as_ref(), cx),
+        deny_suspended: file.suspended == Some(Suspended::Deny),
         paths,
     }
 }

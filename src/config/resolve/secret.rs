@@ -2,7 +2,7 @@
 
 use super::{Context, key_source};
 use crate::config::Algorithm;
-use crate::config::file::Issuer;
+use crate::config::file::Hidden;
 use crate::secret::Secret;
 
 const REMEDY: &str = "Make one: `openssl rand -base64 48 | tr -d '\\n'`.";
@@ -27,9 +27,16 @@ const WELL_KNOWN: [&str; 16] = [
     "your-secret-key-change-in-production",
 ];
 
-/// Reads the secret that an issuer names.
-pub(super) fn read(key: &str, file: &Issuer, cx: &mut Context<'_>) -> Option<Secret> {
-    if let Some(hidden) = &file.secret {
+/// Where a secret is; one of the three.
+pub(super) struct Source<'a> {
+    pub(super) inline: Option<&'a Hidden>,
+    pub(super) file: Option<&'a str>,
+    pub(super) env: Option<&'a str>,
+}
+
+/// Reads the secret at `key`.
+pub(super) fn read(key: &str, source: &Source<'_>, cx: &mut Context<'_>) -> Option<Secret> {
+    if let Some(hidden) = source.inline {
         if !cx.report.is_expanded(key) {
             cx.report.warn(
                 key,
@@ -39,9 +46,9 @@ pub(super) fn read(key: &str, file: &Issuer, cx: &mut Context<'_>) -> Option<Sec
         }
         return Some(Secret::new(hidden.0.as_bytes()));
     }
-    match &file.secret_file {
+    match source.file {
         Some(path) => from_file(key, path, cx),
-        None => from_env(key, file.secret_env.as_deref().unwrap_or_default(), cx),
+        None => from_env(key, source.env.unwrap_or_default(), cx),
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Context, bounds, flag, key_source, provisioner};
 use crate::config::file::{
     self, Directory, Hidden, List, MatchBy, Named, OneOrMany, TextOr, UsersPreset,
 };
+use crate::config::report::member;
 use crate::config::users::{
     DirectorySettings, IssuerUsers, MatchRule, PostgresSettings, PresenceSettings, Settings, Table,
 };
@@ -21,6 +22,7 @@ pub(super) fn resolve(
     file: Option<&file::Users>,
     mirrors: Option<&List<file::Issuer>>,
     issuers: &[Issuer],
+    own: Option<IssuerUsers>,
     cx: &mut Context<'_>,
 ) -> Option<Settings> {
     let file = file?;
@@ -29,6 +31,7 @@ pub(super) fn resolve(
     let provisioner = provisioner::resolve(file, cx);
     let mut settings = Settings::new(directory, table, provisioner);
     settings.issuers = rules(file, mirrors, issuers, cx);
+    settings.issuers.extend(own);
     settings.wait = bounds::time("users.wait", file.wait, settings.wait, MILLISECOND, cx);
     settings.max_waiters = bounds::whole(
         "users.max_waiters",
@@ -88,31 +91,31 @@ fn directory(file: &file::Users, cx: &mut Context<'_>) -> DirectorySettings {
         cx.error(&key, "is neither `sqlite:` nor `postgres://`", DIRECTORY);
         return none;
     }
-    DirectorySettings::Postgres(postgres(url, full, cx))
+    DirectorySettings::Postgres(postgres("users.directory", url, full, cx))
 }
 
-fn postgres(url: String, file: Option<&Directory>, cx: &mut Context<'_>) -> PostgresSettings {
+/// A PostgreSQL server, as the object at `key` says.
+pub(super) fn postgres(
+    key: &str,
+    url: String,
+    file: Option<&Directory>,
+    cx: &mut Context<'_>,
+) -> PostgresSettings {
     let mut settings = PostgresSettings::new(Secret::new(url));
     let Some(file) = file else {
         return settings;
     };
     settings.ca_file = file.ca_file.as_deref().map(|path| cx.path(path));
-    settings.pool = bounds::whole(
-        "users.directory.pool",
-        file.pool,
-        settings.pool,
-        1..=1000,
-        cx,
-    );
+    settings.pool = bounds::whole(&member(key, "pool"), file.pool, settings.pool, 1..=1000, cx);
     settings.statement_timeout = bounds::time(
-        "users.directory.statement_timeout",
+        &member(key, "statement_timeout"),
         file.statement_timeout,
         settings.statement_timeout,
         MILLISECOND,
         cx,
     );
     settings.connect_timeout = bounds::time(
-        "users.directory.connect_timeout",
+        &member(key, "connect_timeout"),
         file.connect_timeout,
         settings.connect_timeout,
         MILLISECOND,
@@ -302,14 +305,7 @@ fn rules(
     let mut rules = Vec::new();
     for (issuer, (key, mirror)) in issuers.iter().zip(mirrors) {
         let prefix = mirror.id_prefix.clone().unwrap_or_default();
-        if prefix.len() > 64 || prefix.chars().any(char::is_control) {
-            let key = format!("{key}.id_prefix");
-            cx.error(
-                &key,
-                "is longer than 64 bytes, or holds control characters",
-                "Write something like `idp:`.",
-            );
-        }
+        check_prefix(&format!("{key}.id_prefix"), &prefix, cx);
         rules.push(IssuerUsers {
             issuer: issuer.name.clone(),
             id_prefix: prefix,
@@ -318,6 +314,17 @@ fn rules(
         });
     }
     rules
+}
+
+/// What stands before ids is short and plain.
+pub(super) fn check_prefix(key: &str, prefix: &str, cx: &mut Context<'_>) {
+    if prefix.len() > 64 || prefix.chars().any(char::is_control) {
+        cx.error(
+            key,
+            "is longer than 64 bytes, or holds control characters",
+            "Write something like `idp:`.",
+        );
+    }
 }
 
 /// Two issuers may give one id to two people: something must tell them apart (threats J09).

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::StartError;
 use super::caller::Who;
 use super::settings::{DirectorySettings, Table};
+pub(super) use crate::database::Failure as DirectoryError;
 use crate::user::User;
 use postgres::Postgres;
 use sqlite::Sqlite;
@@ -36,15 +37,6 @@ pub(super) struct Inserted {
     pub(super) created: bool,
     /// What is there now.
     pub(super) rows: Rows,
-}
-
-/// Why the directory gave no answer.
-#[derive(Debug)]
-pub(super) enum DirectoryError {
-    /// It cannot be asked now; the text is for the log and holds no secret.
-    Unavailable(String),
-    /// This caller can have no row: the id has no place in the column's type, say.
-    Refused(String),
 }
 
 impl Directory {

@@ -1,42 +1,24 @@
-//! A directory in a file, behind one thread of its own.
+//! A directory in a file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rusqlite::config::DbConfig;
+use rusqlite::Connection;
 use rusqlite::types::ToSql;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
-use tokio::sync::{mpsc, oneshot};
 
 use super::sql::{self, Dialect, Found, Statements};
 use super::{DirectoryError, Inserted, Rows};
+use crate::database::{self, sqlite};
 use crate::users::StartError;
 use crate::users::caller::Who;
 use crate::users::settings::Table;
 
-/// Questions that may wait for the thread; beyond it the directory is busy.
-const QUEUE: usize = 256;
-
-/// How long SQLite waits for another process's lock.
-const BUSY: Duration = Duration::from_secs(2);
-
-/// How long an answer may take, queue included.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-type Reply<T> = oneshot::Sender<Result<T, DirectoryError>>;
-
-/// rusqlite blocks and is not `Sync`, so one thread owns the connection.
+/// A table in a database.
 #[derive(Debug)]
 pub(in crate::users) struct Sqlite {
-    questions: mpsc::Sender<Question>,
-}
-
-#[derive(Debug)]
-enum Question {
-    Find(Arc<Who>, Reply<Rows>),
-    Insert(Arc<Who>, Reply<Inserted>),
-    Columns(Reply<Vec<String>>),
+    database: database::Sqlite,
+    statements: Arc<Statements>,
+    table: String,
 }
 
 impl Sqlite {
@@ -45,98 +27,46 @@ impl Sqlite {
         table: &Table,
         own_table: bool,
     ) -> Result<Self, StartError> {
-        let statements = Statements::new(table, Dialect::Sqlite);
-        let name = table.name.clone();
-        let (questions, inbox) = mpsc::channel(QUEUE);
-        let (opened, outcome) = oneshot::channel();
-        let work = move || match connect(&path, &statements, own_table) {
-            Ok(connection) => {
-                let _ = opened.send(Ok(()));
-                serve(connection, &statements, &name, inbox);
-            }
-            Err(error) => {
-                let why = format!("the directory {}: {error}", path.display());
-                let _ = opened.send(Err(StartError(why)));
-            }
+        let statements = Arc::new(Statements::new(table, Dialect::Sqlite));
+        let made = statements.clone();
+        let prepare = move |connection: &mut Connection| match own_table {
+            true => connection
+                .execute_batch(&made.create)
+                .map_err(|error| error.to_string()),
+            false => Ok(()),
         };
-        std::thread::Builder::new()
-            .name("usher-sqlite".to_owned())
-            .spawn(work)
-            .map_err(|error| StartError(format!("no thread for the directory: {error}")))?;
-        outcome
-            .await
-            .unwrap_or_else(|_| Err(StartError("the directory's thread ended".to_owned())))?;
-        Ok(Self { questions })
+        let database = database::Sqlite::open(path, "usher-sqlite", prepare).await;
+        Ok(Self {
+            database: database.map_err(|why| StartError(format!("the directory {why}")))?,
+            statements,
+            table: table.name.clone(),
+        })
     }
 
     pub(super) async fn find(&self, who: &Arc<Who>) -> Result<Rows, DirectoryError> {
-        self.ask(|reply| Question::Find(who.clone(), reply)).await
+        let (statements, who) = (self.statements.clone(), who.clone());
+        self.ask(move |connection| find(connection, &statements, &who))
+            .await
     }
 
     pub(super) async fn insert(&self, who: &Arc<Who>) -> Result<Inserted, DirectoryError> {
-        self.ask(|reply| Question::Insert(who.clone(), reply)).await
+        let (statements, who) = (self.statements.clone(), who.clone());
+        self.ask(move |connection| insert(connection, &statements, &who))
+            .await
     }
 
     pub(super) async fn columns(&self) -> Result<Vec<String>, DirectoryError> {
-        self.ask(Question::Columns).await
+        let table = self.table.clone();
+        self.ask(move |connection| columns(connection, &table))
+            .await
     }
 
-    async fn ask<T>(
+    async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(Reply<T>) -> Question,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, DirectoryError> {
-        let (reply, answer) = oneshot::channel();
-        self.questions
-            .try_send(question(reply))
-            .map_err(|_| unavailable("too many questions wait"))?;
-        match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(unavailable("its thread ended")),
-            Err(_) => Err(unavailable("no answer in time")),
-        }
-    }
-}
-
-fn connect(
-    path: &std::path::Path,
-    statements: &Statements,
-    own_table: bool,
-) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    // Otherwise a quoted name that is no column would quietly be a text, and match nobody.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
-    if own_table {
-        connection.execute_batch(&statements.create)?;
-    }
-    Ok(connection)
-}
-
-/// Answers until nobody can ask any more.
-fn serve(
-    mut connection: Connection,
-    statements: &Statements,
-    table: &str,
-    mut inbox: mpsc::Receiver<Question>,
-) {
-    while let Some(question) = inbox.blocking_recv() {
-        // Whoever asked may have left; a dropped receiver is no reason to work.
-        match question {
-            Question::Find(who, reply) if !reply.is_closed() => {
-                let _ = reply.send(find(&connection, statements, &who).map_err(explain));
-            }
-            Question::Insert(who, reply) if !reply.is_closed() => {
-                let _ = reply.send(insert(&mut connection, statements, &who).map_err(explain));
-            }
-            Question::Columns(reply) => {
-                let _ = reply.send(columns(&connection, table).map_err(explain));
-            }
-            Question::Find(..) | Question::Insert(..) => {}
-        }
+        let answer = self.database.ask(work).await?;
+        answer.map_err(|error| sqlite::explain(&error))
     }
 }
 
@@ -193,17 +123,4 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>
         .prepare("SELECT name FROM pragma_table_info(?1)")?
         .query_map([table], |row| row.get(0))?
         .collect()
-}
-
-fn explain(error: rusqlite::Error) -> DirectoryError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => {
-            DirectoryError::Refused(error.to_string())
-        }
-        _ => DirectoryError::Unavailable(error.to_string()),
-    }
-}
-
-fn unavailable(why: &str) -> DirectoryError {
-    DirectoryError::Unavailable(why.to_owned())
 }

@@ -1,0 +1,86 @@
+//! One of the two databases, brought up to date before its first use.
+
+use tokio::sync::OnceCell;
+
+use super::schema::{self, Unfit};
+use super::transaction::{Answer, Transaction};
+use super::{postgres, sqlite};
+use crate::clock::Clock;
+use crate::config::accounts::Store as Settings;
+use crate::database::{self, Failure};
+
+/// Where accounts are kept.
+#[derive(Debug)]
+pub(super) struct Store {
+    database: Database,
+    clock: Clock,
+    /// Set once the tables are as they should be.
+    prepared: OnceCell<()>,
+}
+
+#[derive(Debug)]
+enum Database {
+    Sqlite(database::Sqlite),
+    Postgres(database::Postgres),
+}
+
+impl Store {
+    /// Opens a file, or gets ready to ask a server.
+    pub(super) async fn open(settings: &Settings, clock: &Clock) -> Result<Self, String> {
+        let database = match settings {
+            Settings::Sqlite(path) => {
+                let prepare = |connection: &mut rusqlite::Connection| {
+                    connection.set_prepared_statement_cache_capacity(sqlite::STATEMENTS);
+                    let set = connection.execute_batch(sqlite::SETTINGS);
+                    set.map_err(|error| error.to_string())
+                };
+                database::Sqlite::open(path.clone(), "usher-accounts", prepare)
+                    .await
+                    .map(Database::Sqlite)
+            }
+            Settings::Postgres(settings) => {
+                database::Postgres::new(settings).map(Database::Postgres)
+            }
+        };
+        Ok(Self {
+            database: database?,
+            clock: clock.clone(),
+            prepared: OnceCell::new(),
+        })
+    }
+
+    /// Makes sure that the tables are as they should be.
+    pub(super) async fn prepare(&self) -> Result<(), Unfit> {
+        let prepared = self.prepared.get_or_try_init(|| async {
+            let now = self.clock.now_millis();
+            let version = self.transact(move |tx| schema::migrate(tx, now)).await;
+            schema::check(version.map_err(Unfit::Failed)?)
+        });
+        prepared.await.copied()
+    }
+
+    /// Runs a transaction; what it does may be done several times until one time counts.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl for<'a> Fn(&'a mut dyn Transaction) -> Answer<'a, T> + Send + Sync + 'static,
+    ) -> Result<T, Failure> {
+        match self.prepare().await {
+            Ok(()) => self.transact(work).await,
+            Err(Unfit::Newer(why)) => Err(Failure::Unavailable(why)),
+            Err(Unfit::Failed(failure)) => Err(failure),
+        }
+    }
+
+    async fn transact<T: Send + 'static>(
+        &self,
+        work: impl for<'a> Fn(&'a mut dyn Transaction) -> Answer<'a, T> + Send + Sync + 'static,
+    ) -> Result<T, Failure> {
+        match &self.database {
+            Database::Sqlite(database) => {
+                let asked = database.ask(move |connection| sqlite::transact(connection, work));
+                asked.await?
+            }
+            Database::Postgres(database) => postgres::transact(database, work).await,
+        }
+    }
+}

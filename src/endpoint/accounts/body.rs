@@ -1,0 +1,88 @@
+//! The body of a request to ourselves, read whole within bounds.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::body::{BodyError, Frame, RequestBody};
+use crate::denial::{Denial, Reason};
+
+/// Up to here a body needs no place: it is no larger than a request's head may be.
+const SMALL: usize = 32 << 10;
+
+/// For the whole of a body: who takes longer is not logging anybody in.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How large bodies may be, and how many of the large ones there may be at once.
+#[derive(Debug)]
+pub(super) struct Bodies {
+    most: usize,
+    large: Semaphore,
+}
+
+impl Bodies {
+    pub(super) const fn new(most: usize, large: Semaphore) -> Self {
+        Self { most, large }
+    }
+
+    /// The most bytes of one.
+    pub(super) const fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Reads a body to its end.
+    pub(super) async fn read(&self, body: RequestBody) -> Result<Vec<u8>, Denial> {
+        if body
+            .length()
+            .is_some_and(|length| length > self.most as u64)
+        {
+            return Err(too_large());
+        }
+        let late = |_| Denial::new(Reason::RequestTimeout, "the body took longer than 30 s");
+        let read = tokio::time::timeout(PATIENCE, self.collect(body)).await;
+        read.map_err(late)?
+    }
+
+    async fn collect(&self, mut body: RequestBody) -> Result<Vec<u8>, Denial> {
+        let mut bytes = Vec::new();
+        let mut place: Option<SemaphorePermit<'_>> = None;
+        // The connection feeds the body in the same task, so nobody has to be woken.
+        while let Some(frame) = poll_fn(|_| body.poll_frame()).await {
+            let Frame::Data(data) = frame.map_err(judge)? else {
+                continue;
+            };
+            if bytes.len() + data.len() > self.most {
+                return Err(too_large());
+            }
+            if place.is_none() && bytes.len() + data.len() > SMALL {
+                let full = |_| Denial::new(Reason::Overloaded, "too many large bodies at once");
+                place = Some(self.large.try_acquire().map_err(full)?);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes)
+    }
+}
+
+fn too_large() -> Denial {
+    Denial::new(
+        Reason::BodyTooLarge,
+        "the body exceeds issued_tokens.max_body",
+    )
+}
+
+fn judge(error: BodyError) -> Denial {
+    match error {
+        BodyError::TimedOut => Denial::new(
+            Reason::RequestTimeout,
+            "the request's body stopped for timeouts.idle",
+        ),
+        // No token is asked for here, so none can end; the compiler does not know.
+        BodyError::Expired => Denial::new(Reason::TokenExpired, "the token has expired"),
+        BodyError::Malformed(what) => Denial::new(Reason::BadFraming, what),
+        BodyError::Broken(_) => {
+            Denial::new(Reason::ClientGone, "the client left within its request")
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `usher account`, on both databases.
+
+use serde_json::{Value, json};
+
+use super::stage::Stage;
+use crate::common::command::run;
+
+/// Runs `usher account` with the stage's configuration: exit code, standard output, standard error.
+fn account(stage: &Stage, arguments: &[&str]) -> (i32, String, String) {
+    let path = stage.folder.path().join("usher.yaml");
+    std::fs::write(&path, stage.yaml("", "", "")).unwrap();
+    let path = path.display().to_string();
+    let mut all = vec![
+        "account",
+        arguments[0],
+        "--config",
+        &path,
+        "--project",
+        "acme",
+    ];
+    all.extend(&arguments[1..]);
+    run(&all)
+}
+
+#[track_caller]
+fn json(outcome: (i32, String, String)) -> Value {
+    assert_eq!((outcome.0, outcome.2.as_str()), (0, ""));
+    serde_json::from_str(&outcome.1).unwrap()
+}
+
+#[test]
+fn an_operator_sees_suspends_and_deletes() {
+    Stage::each(|stage| {
+        let usher = stage.usher();
+        let data = json!({ "email": "ada@example.com", "secureMetadata": { "note": "for us" } });
+        let ada = stage.login(&usher, "ada", data);
+        stage.login(&usher, "bob", json!({}));
+        let (code, out, err) = account(&stage, &["list"]);
+        assert_eq!((code, err.as_str(), out.lines().count()), (0, "", 2));
+        let line = out.lines().find(|line| line.starts_with(ada.id())).unwrap();
+        assert_eq!(
+            line,
+            format!("{}  \"ada\"  \"ada@example.com\"  -", ada.id())
+        );
+        for name in [ada.id(), "ada", "ada@example.com"] {
+            let shown = json(account(&stage, &["show", name]));
+            assert_eq!(shown["id"], ada.id());
+            assert_eq!(
+                shown["secureMetadata"],
+                Value::Null,
+                "it is shown to nobody"
+            );
+        }
+        let shown = json(account(
+            &stage,
+            &[
+                "suspend",
+                "ada",
+                "--reason",
+                "spam",
+                "--until",
+                "2999-01-01",
+            ],
+        ));
+        assert_eq!(shown["suspensions"][0]["reason"], "spam");
+        assert_eq!(
+            shown["suspensions"][0]["endDate"],
+            "2999-01-01T00:00:00.000Z"
+        );
+        let (_, out, _) = account(&stage, &["list"]);
+        assert!(
+            out.contains("suspended until 2999-01-01T00:00:00.000Z"),
+            "{out}"
+        );
+        json(account(&stage, &["suspend", "ada"]));
+        let shown = json(account(&stage, &["unsuspend", "ada"]));
+        assert_eq!(shown["suspensions"], json!([]));
+
+        let exported = json(account(&stage, &["export", "ada"]));
+        assert_eq!(exported["secureMetadata"], json!({ "note": "for us" }));
+        assert_eq!(exported["allSuspensions"].as_array().unwrap().len(), 2);
+        assert_eq!(
+            (&exported["project"], &exported["foreignId"]),
+            (&json!("acme"), &json!("ada"))
+        );
+        assert!(!exported.to_string().contains(&ada.refresh));
+        let (_, out, _) = account(&stage, &["export"]);
+        let all: Vec<Value> = out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(all.len(), 2);
+
+        let (code, _, err) = account(&stage, &["delete", "ada"]);
+        assert!(code == 1 && err.contains("--yes"), "{err}");
+        let (code, out, _) = account(&stage, &["delete", "ada", "--yes"]);
+        assert_eq!((code, out), (0, format!("deleted {}\n", ada.id())));
+        assert_eq!(stage.number("SELECT count(*) FROM usher_suspensions"), 0);
+        assert_eq!(
+            stage.number("SELECT count(*) FROM usher_refresh_tokens"),
+            1,
+            "bob's"
+        );
+        super::stage::has_code(
+            &super::stage::renew(&usher, &ada.refresh),
+            403,
+            "no-user-found",
+        );
+    });
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let stage = Stage::sqlite();
+    drop(stage.usher());
+    let (code, _, err) = account(&stage, &["show", "nobody"]);
+    assert_eq!(
+        (code, err.as_str()),
+        (1, "usher: the project `acme` has no user \"nobody\"\n")
+    );
+    let (code, _, err) = account(&stage, &["suspend", "nobody", "--until", "1999-01-01"]);
+    assert!(code == 1 && err.contains("ended already"), "{err}");
+    let (code, _, err) = account(&stage, &["suspend", "nobody", "--until", "soon"]);
+    assert!(code == 2 && err.contains("2027-01-31"), "{err}");
+    let path = stage.folder.path().join("usher.yaml");
+    let path = path.display().to_string();
+    let (code, _, err) = run(&["account", "list", "--config", &path]);
+    assert!(
+        code == 1 && err.contains("--project one of acme, bare"),
+        "{err}"
+    );
+    let issuer = stage.issuer.yaml();
+    std::fs::write(
+        &path,
+        format!("upstream: http://127.0.0.1:1\nissuers: [{issuer}]\n"),
+    )
+    .unwrap();
+    let (code, _, err) = run(&["account", "list", "--config", &path]);
+    assert!(code == 1 && err.contains("no `accounts`"), "{err}");
+}
