@@ -71,7 +71,7 @@ class Running:
         file = self.folder / source.name
         text = source.read_text()
         file.write_text(re.sub(r"@([A-Z]+)@", lambda match: str(words[match[1]]), text))
-        if source.name.endswith("nginx.conf"):
+        if "nginx" in source.name:
             return [places.need("nginx", "nginx"), "-e", "stderr", "-c", file]
         if source.name.startswith("haproxy"):
             return [places.need("haproxy", "haproxy"), "-db", "-f", file]
