@@ -710,3 +710,49 @@ fn a_websocket_is_judged_like_any_request() {
     assert_eq!(ask("websocket", &token), 200);
     assert_eq!(client.ask(get("/", &token)).unwrap().status, 200);
 }
+
+#[test]
+fn a_websockets_length_is_no_body_to_the_app() {
+    let (app, issuer, usher) = setup("");
+    let bearer = bearer(&issuer);
+    let mut asked = fields("/socket", &bearer);
+    asked[0] = (":method", "CONNECT");
+    asked.insert(1, (":protocol", "websocket"));
+    asked.push(("content-length", "400"));
+    let mut client = Frames::connect(usher.address);
+    client.head(1, 0, &asked);
+    assert_eq!(client.fate(1), Fate::Answered(200), "as the app says");
+    let received = app.last();
+    assert_eq!(received.header("content-length"), None);
+    assert_eq!(received.header("upgrade"), Some("websocket"));
+    // What comes next on the app's connection is a request of its own.
+    assert_eq!(usher.get("/", &issuer.token("alice")).status, 200);
+    assert_eq!(app.last().target(), "/");
+    // A length without a body never leaves, however it is sent.
+    let mut asked = fields("/", &bearer);
+    asked.push(("content-length", "5"));
+    let mut client = Frames::connect(usher.address);
+    client.head(1, END_STREAM, &asked);
+    assert_ne!(client.fate(1), Fate::Answered(200));
+    assert_eq!(app.count(), 2);
+}
+
+#[test]
+fn a_client_that_hears_no_goodbye_is_left() {
+    let (_app, issuer, usher) = setup("timeouts: { keep_alive: 1s }");
+    let bearer = bearer(&issuer);
+    let mut client = Frames::connect(usher.address);
+    client.head(1, END_STREAM, &fields("/", &bearer));
+    assert_eq!(client.fate(1), Fate::Answered(200));
+    // No PING is answered here, so that no last GOAWAY comes.
+    let begun = Instant::now();
+    while client.next().is_some() {}
+    assert!(
+        begun.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        begun.elapsed()
+    );
+    eventually("no connection is left", || {
+        (usher.metric("usher_connections_open") == 0.0).then_some(())
+    });
+}

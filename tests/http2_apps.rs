@@ -152,7 +152,7 @@ fn what_goes_wrong_has_the_same_status_as_ever() {
     let cut = client.ask(get("/cut", &token)).unwrap_err();
     assert_eq!(cut.reason(), Some(Reason::INTERNAL_ERROR));
     assert_eq!(client.ask(get("/plain", &token)).unwrap().status, 200);
-    assert_eq!(app.connections.load(Ordering::SeqCst), 1, "still the same");
+    assert_eq!(app.connections.load(Ordering::SeqCst), 2, "one was silent");
     let nobody = before(
         format!("127.0.0.1:{}", crate::common::free_port())
             .parse()
@@ -188,4 +188,44 @@ fn a_call_that_is_taken_back_is_taken_back_from_the_app() {
     drop((answer, stream));
     assert_eq!(usher.line("/never")["reason"], "client_gone");
     assert_eq!(client.ask(get("/plain", &token)).unwrap().status, 200);
+}
+
+#[test]
+fn a_client_that_reads_nothing_holds_up_nobody_else() {
+    let (app, issuer) = (Http2App::echo(100), Issuer::new());
+    let usher = before(app.address, &issuer, "workers: 1");
+    let token = issuer.token("alice");
+    let large = Bytes::from("0123456789".repeat(100_000));
+    let slow = Http2::connect(usher.address);
+    let mut held = Vec::new();
+    for number in 0..4 {
+        let (answer, mut stream) = slow.start(call(&token), false);
+        let body = large.clone();
+        // They send as far as there is room, and read nothing of what comes back.
+        slow.runtime.spawn(async move {
+            let _ = http2::write(&mut stream, body, true).await;
+            std::future::pending::<()>().await;
+        });
+        held.push(answer);
+        eventually("the call", || (app.count() == number + 1).then_some(()));
+    }
+    let quick = Http2::connect(usher.address);
+    let answered = quick.upload(call(&token), large.clone(), None).unwrap();
+    assert!(answered.body == large);
+    assert_eq!(app.connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_connection_on_which_nobody_answers_is_used_no_more() {
+    let (app, issuer) = (Http2App::echo(100), Issuer::new());
+    let usher = before(
+        app.address,
+        &issuer,
+        "workers: 1\ntimeouts: { response: 1s }",
+    );
+    let client = Http2::connect(usher.address);
+    let token = issuer.token("alice");
+    assert_eq!(client.ask(get("/never", &token)).unwrap().status, 504);
+    assert_eq!(client.ask(get("/plain", &token)).unwrap().status, 200);
+    assert_eq!(app.connections.load(Ordering::SeqCst), 2);
 }

@@ -1,7 +1,7 @@
 //! External users: one platform's users in another's project.
 //!
 //! What is decided about them is written once (`login`, `renewal`, `operator`), over a
-//! [`transaction::Transaction`] that both databases speak; `store` runs it in either of them.
+//! `transaction::Transaction` that both databases speak; `store` runs it in either of them.
 //! Tokens are none of its business: it keeps the hashes that it is given.
 
 mod account;

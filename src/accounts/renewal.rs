@@ -59,8 +59,7 @@ const NEXT: &str = "SELECT issued_at, expires_at FROM usher_refresh_tokens \
 
 const END_FAMILY: &str = "DELETE FROM usher_refresh_tokens WHERE family = $1";
 
-const SIGN_OUT: &str = "DELETE FROM usher_refresh_tokens WHERE family IN \
-    (SELECT family FROM usher_refresh_tokens WHERE hash = $1)";
+const FAMILY: &str = "SELECT family FROM usher_refresh_tokens WHERE hash = $1";
 
 const SWEEP: &str = "DELETE FROM usher_refresh_tokens WHERE hash IN \
     (SELECT hash FROM usher_refresh_tokens WHERE expires_at <= $1 LIMIT $2)";
@@ -96,8 +95,7 @@ pub(super) async fn renew(tx: &mut dyn Transaction, renewal: &Renewal) -> Result
         (Some(replaced_at), _) => match again(tx, renewal, &kept, replaced_at).await? {
             Some(successor) => Ok(Renewed::Good(account, Some(successor))),
             None => {
-                tx.change(END_FAMILY, vec![kept.family.as_str().into()])
-                    .await?;
+                end_family(tx, &kept.family).await?;
                 Ok(Renewed::Reused)
             }
         },
@@ -150,7 +148,18 @@ async fn again(
 
 /// Forgets a token and its family; one that is not known is forgotten already.
 pub(super) async fn sign_out(tx: &mut dyn Transaction, hash: &str) -> Result<(), Fault> {
-    tx.change(SIGN_OUT, vec![hash.into()]).await.map(|_| ())
+    let rows = tx.rows(FAMILY, vec![hash.into()]).await?;
+    match rows.into_iter().next().and_then(|mut row| row.text(0)) {
+        Some(family) => end_family(tx, &family).await,
+        None => Ok(()),
+    }
+}
+
+/// Deletes a family until nothing of it is left: a renewal that ends while this waits for its row
+/// has added a token which the statement that waited does not see (PostgreSQL, read committed).
+async fn end_family(tx: &mut dyn Transaction, family: &str) -> Result<(), Fault> {
+    while tx.change(END_FAMILY, vec![family.into()]).await? > 0 {}
+    Ok(())
 }
 
 /// Deletes a batch of expired tokens.

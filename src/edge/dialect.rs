@@ -3,7 +3,7 @@
 //! Only the words of the configured dialect are read. Each of them must be there once: a proxy
 //! that does not set its own header would pass on the one that its client has sent.
 
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, Version, header};
 
 use crate::config::Dialect;
 use crate::denial::{Denial, Reason};
@@ -158,6 +158,10 @@ fn forwarded(dialect: Dialect, fields: &Fields) -> Result<Described<'_>, Denial>
 /// The request's own method and `Host`, and its target after the path. The scheme and the client
 /// are there where `allowed_headers` lets them through.
 fn envoy<'a>(path: &str, head: &'a Head) -> Result<Described<'a>, Denial> {
+    if head.version == Version::HTTP_2 {
+        // Its reader cuts a fragment off before anybody sees it.
+        return Err(refused("Envoy has to ask over HTTP/1.1"));
+    }
     maybe(&head.fields, &X_FORWARDED_FOR)?;
     let scheme = maybe(&head.fields, &X_FORWARDED_PROTO)?;
     let asked = head.target.path_and_query().strip_prefix(path);

@@ -24,7 +24,7 @@ impl Question {
     /// Reads a question; what it says of itself beside the request does not count.
     pub(super) fn read(asked: CheckRequest) -> Result<Self, Denial> {
         let attributes = asked.attributes.ok_or(refused("no attributes"))?;
-        let address = attributes.source.as_ref().and_then(address);
+        let address = address(attributes.source.as_ref())?;
         let request = attributes.request.and_then(|request| request.http);
         let request = request.ok_or(refused("no HTTP request in the attributes"))?;
         let scheme = match request.scheme.as_str() {
@@ -45,17 +45,21 @@ impl Question {
     }
 }
 
-/// `None` for a client on a Unix socket.
-fn address(source: &attribute_context::Peer) -> Option<SocketAddr> {
-    let Some(Address::SocketAddress(socket)) = source.address.as_ref()?.address.as_ref() else {
-        return None;
+/// `None` for a client on a Unix socket, and for nobody else: such clients may be trusted.
+fn address(source: Option<&attribute_context::Peer>) -> Result<Option<SocketAddr>, Denial> {
+    let unclear = || refused("the client's address cannot be read");
+    let address = source.and_then(|source| source.address.as_ref()?.address.as_ref());
+    let socket = match address {
+        Some(Address::SocketAddress(socket)) => socket,
+        Some(Address::Pipe(_)) => return Ok(None),
+        _ => return Err(unclear()),
     };
-    let ip: IpAddr = socket.address.parse().ok()?;
+    let ip: IpAddr = socket.address.parse().map_err(|_| unclear())?;
     let port = match socket.port_specifier {
-        Some(PortSpecifier::PortValue(port)) => u16::try_from(port).ok()?,
+        Some(PortSpecifier::PortValue(port)) => u16::try_from(port).map_err(|_| unclear())?,
         _ => 0,
     };
-    Some(SocketAddr::new(ip, port))
+    Ok(Some(SocketAddr::new(ip, port)))
 }
 
 /// The header fields: line by line where Envoy sends them so (`encode_raw_headers`), else each

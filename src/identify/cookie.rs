@@ -21,7 +21,7 @@ fn value<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
 }
 
 /// Takes out every cookie named `name`; what else the lines hold stays byte for byte.
-pub(super) fn remove(fields: &mut Fields, name: &str) {
+pub fn remove(fields: &mut Fields, name: &str) {
     if values(fields, name).next().is_none() {
         return;
     }

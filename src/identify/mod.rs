@@ -39,7 +39,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub use self::bearer::{Asked, Bearer, Sources};
-pub use self::cookie::values as cookie_values;
+pub use self::cookie::{remove as remove_cookie, values as cookie_values};
 pub use self::fingerprint::{Fingerprint, fingerprint};
 pub use self::inspect::{Inspected, inspect};
 pub use self::metrics::Metrics;

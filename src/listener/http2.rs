@@ -40,6 +40,9 @@ const FIELD: usize = 32;
 /// costs the app a connection (CVE-2023-44487).
 const CANCELLED: usize = 500;
 
+/// How long a client has to hear that the connection ends, once nothing is under way on it.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// How HTTP/2 is served.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -131,7 +134,7 @@ impl Connection<'_> {
     async fn run(mut self, mut guard: Guard) -> io::Result<()> {
         let mut told = pin!(guard.draining());
         let mut quiet = Quiet::new(self.settings.keep_alive);
-        let mut leaving = false;
+        let (mut leaving, mut abrupt) = (false, false);
         loop {
             let event = poll_fn(|cx| {
                 if let Poll::Ready(accepted) = self.frames.poll_accept(cx) {
@@ -141,14 +144,12 @@ impl Connection<'_> {
                         None => Event::Ended(None),
                     });
                 }
-                if leaving {
-                    return Poll::Pending;
-                }
                 let busy = self.streams.open.load(Ordering::Relaxed) > 0;
-                if told.as_mut().poll(cx).is_ready() || quiet.poll(cx, busy).is_ready() {
+                if !leaving && told.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Enough);
                 }
-                Poll::Pending
+                // A client that does not hear the goodbye is left all the same.
+                quiet.poll(cx, busy && !abrupt).map(|()| Event::Enough)
             });
             match event.await {
                 Event::Asked(request, respond) => {
@@ -157,11 +158,15 @@ impl Connection<'_> {
                     if self.streams.is_abused() {
                         tracing::info!(client = %self.peer, "closed: too many requests were taken back");
                         self.frames.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                        (leaving, abrupt) = (true, true);
+                        quiet = Quiet::new(GOODBYE);
                     }
                 }
                 // GOAWAY tells which requests were heard; those come to their end.
+                Event::Enough if leaving => return Ok(()),
                 Event::Enough => {
                     leaving = true;
+                    quiet = Quiet::new(GOODBYE);
                     self.frames.graceful_shutdown();
                 }
                 Event::Ended(None) => return Ok(()),

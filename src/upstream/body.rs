@@ -132,6 +132,12 @@ impl AnswerBody {
 
     /// Goes on with what of the request is still to be sent, while nobody takes the answer.
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Some(expiry) = &mut self.expiry
+            && expiry.poll(cx).is_ready()
+        {
+            // Whoever asks for the next piece hears why there is none.
+            self.content = Content::Whole(Bytes::new());
+        }
         match &mut self.content {
             Content::Whole(_) => {}
             Content::Streamed(streamed) => streamed.poll_upload(cx),

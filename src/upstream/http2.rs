@@ -4,7 +4,7 @@ mod exchange;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -13,9 +13,13 @@ use parking_lot::Mutex;
 
 use crate::head::Scheme;
 use crate::stream::Stream;
-use crate::wire::http2::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW};
+use crate::wire::http2::{SEND_BUFFER, STREAM_WINDOW};
 
 pub(super) use exchange::{Body, Exchange};
+
+/// The most there is (RFC 9113 §6.9.1): a connection carries many clients' answers, and one who
+/// reads slowly must not hold up the others. Each answer has a bound of its own.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// The connections of one worker. More than one only when the app takes fewer requests at once
 /// than there are.
@@ -30,11 +34,19 @@ struct Link {
     sender: SendRequest<Bytes>,
     /// How the app is spoken to.
     scheme: Scheme,
-    /// Requests under way.
-    used: Arc<AtomicUsize>,
+    load: Arc<Load>,
     /// The sweep at which it was opened, and the last one at which it was in use.
     born: u32,
     seen: u32,
+}
+
+/// What the requests on a connection tell of it.
+#[derive(Debug, Default)]
+struct Load {
+    /// Requests under way.
+    count: AtomicUsize,
+    /// Whether one was not answered in time, so that the next ones go elsewhere.
+    silent: AtomicBool,
 }
 
 /// A place for one request on a connection; free again when dropped.
@@ -42,12 +54,19 @@ struct Link {
 pub(super) struct Place {
     sender: SendRequest<Bytes>,
     scheme: Scheme,
-    used: Arc<AtomicUsize>,
+    load: Arc<Load>,
+}
+
+impl Place {
+    /// No answer came in time.
+    fn complain(&self) {
+        self.load.silent.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.used.fetch_sub(1, Ordering::Relaxed);
+        self.load.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -55,22 +74,23 @@ impl Link {
     /// Whether another request can begin at once.
     fn is_ready(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        self.used.load(Ordering::Relaxed) < self.sender.current_max_send_streams()
+        self.load.count.load(Ordering::Relaxed) < self.sender.current_max_send_streams()
             && matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Ok(())))
     }
 
     /// Whether it has not ended.
     fn is_open(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        !matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Err(_)))
+        !self.load.silent.load(Ordering::Relaxed)
+            && !matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 
     fn take(&self) -> Place {
-        self.used.fetch_add(1, Ordering::Relaxed);
+        self.load.count.fetch_add(1, Ordering::Relaxed);
         Place {
             sender: self.sender.clone(),
             scheme: self.scheme,
-            used: self.used.clone(),
+            load: self.load.clone(),
         }
     }
 }
@@ -116,7 +136,7 @@ impl Links {
         let link = Link {
             sender,
             scheme,
-            used: Arc::default(),
+            load: Arc::default(),
             born: now,
             seen: now,
         };
@@ -130,7 +150,7 @@ impl Links {
     pub(super) fn sweep(&self, now: u32, idle: u64, age: u64) {
         let passed = |since: u32| u64::from(now.wrapping_sub(since));
         self.open.lock().retain_mut(|link| {
-            if link.used.load(Ordering::Relaxed) > 0 {
+            if link.load.count.load(Ordering::Relaxed) > 0 {
                 link.seen = now;
             }
             passed(link.seen) <= idle && passed(link.born) < age && link.is_open()

@@ -30,7 +30,7 @@ use crate::fields::{Fields, write_line};
 use crate::gate::Admission;
 use crate::head::{Head, Target};
 use crate::headers;
-use crate::identify::Identify;
+use crate::identify::{Identify, remove_cookie};
 use crate::wire::answer::AnswerHead;
 use crate::wire::request;
 
@@ -47,6 +47,8 @@ pub struct Upstream {
     clock: Clock,
     /// Whether the app receives the token.
     pass_token: bool,
+    /// The cookie that keeps a refresh token.
+    refresh_cookie: Option<String>,
     /// The headers that take a column of the user's row.
     columns: Vec<(HeaderName, Column)>,
     /// What the app gets as `Host` instead of what the client sent.
@@ -99,6 +101,7 @@ impl Upstream {
             identify,
             clock,
             pass_token: settings.tokens.pass,
+            refresh_cookie: refresh_cookie(settings),
             columns: settings.headers.iter().filter_map(column).collect(),
             host: rewritten(&settings.upstream),
             response: settings.timeouts.response,
@@ -135,6 +138,10 @@ impl Upstream {
         self.take_token(&mut head);
         arrival.forwarding.make_room(&mut head.fields);
         let asked_host = self.rewrite_host(&mut head);
+        if body.is_empty() && tells_a_length(&head.fields) {
+            // The app would take the next request for this one's body.
+            return Err(Denial::new(Reason::BadFraming, "a length without a body"));
+        }
         let mut upload = Upload::new(body, self.idle, edge);
         let chunked = upload.as_ref().is_some_and(|upload| upload.is_chunked());
         let write = |out: &mut Vec<u8>| {
@@ -193,6 +200,8 @@ impl Upstream {
             Ok(Some((head, _))) => head,
             _ => return Err(Denial::new(Reason::Internal, "our own head cannot be read")),
         };
+        let expiry = until.filter(|_| is_endless(&head.fields));
+        let expiry = expiry.map(|until| self.instant(until));
         let mut again = false;
         loop {
             let (place, kept) = match pool.place().filter(|_| !again) {
@@ -201,7 +210,10 @@ impl Upstream {
             };
             let exchange = http2::Exchange::start(place, &head, upload.is_some());
             let answered = match exchange {
-                Ok(exchange) => exchange.finish(&mut upload, self.response, self.idle).await,
+                Ok(exchange) => {
+                    let answered = exchange.finish(&mut upload, self.response, self.idle, expiry);
+                    answered.await
+                }
                 Err(error) => Err(error),
             };
             match answered {
@@ -342,7 +354,13 @@ impl Upstream {
     }
 
     /// Takes the token out of a request, unless the app is to receive it.
+    ///
+    /// The cookie that keeps a refresh token never passes: a browser sends it with every request,
+    /// and only usher's own endpoints have a use for it.
     pub fn take_token(&self, head: &mut Head) {
+        if let Some(name) = &self.refresh_cookie {
+            remove_cookie(&mut head.fields, name);
+        }
         if self.pass_token {
             return;
         }
@@ -358,6 +376,11 @@ impl Upstream {
             head.target = target;
         }
     }
+}
+
+fn refresh_cookie(settings: &config::Config) -> Option<String> {
+    let accounts = settings.accounts.as_ref()?;
+    Some(accounts.tokens.cookie.name.clone())
 }
 
 fn column(header: &config::IdentityHeader) -> Option<(HeaderName, Column)> {
@@ -376,6 +399,12 @@ fn rewritten(settings: &config::Upstream) -> Option<HeaderValue> {
 /// Whether a method changes nothing, so that a request may be sent twice (RFC 9110 §9.2.2).
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn tells_a_length(fields: &Fields) -> bool {
+    fields
+        .get(&header::CONTENT_LENGTH)
+        .is_some_and(|length| length != b"0")
 }
 
 /// Whether an answer goes on for as long as both sides like: events, or messages of a call. A
@@ -401,6 +430,10 @@ fn failed(error: &ExchangeError) -> Denial {
         ExchangeError::Upload(BodyError::TimedOut) => Denial::new(
             Reason::RequestTimeout,
             "the client sent nothing of its body for timeouts.idle",
+        ),
+        ExchangeError::Upload(BodyError::Expired) => Denial::new(
+            Reason::TokenExpired,
+            "its `exp` has passed while the call was under way",
         ),
         ExchangeError::Upload(BodyError::Malformed(what)) => Denial::new(Reason::BadFraming, what),
         ExchangeError::Upload(BodyError::Broken(_)) => {

@@ -88,6 +88,8 @@ pub struct Outbound {
     data: Bytes,
     /// Whether nothing follows the data.
     last: bool,
+    /// Whether something was sent since somebody asked.
+    moved: bool,
 }
 
 /// The other side wants no more of a body, or is gone.
@@ -97,7 +99,17 @@ pub struct Refused;
 impl Outbound {
     /// A body that begins with `data`, and ends with it if it is the `last`.
     pub fn new(stream: SendStream<Bytes>, data: Bytes, last: bool) -> Self {
-        Self { stream, data, last }
+        Self {
+            stream,
+            data,
+            last,
+            moved: false,
+        }
+    }
+
+    /// Whether something was sent since this was last asked.
+    pub fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     /// The stream.
@@ -113,6 +125,7 @@ impl Outbound {
             let end = self.last && self.data.is_empty();
             let sent = self.stream.send_data(piece, end);
             sent.map_err(|_| Refused)?;
+            self.moved = true;
         }
         Poll::Ready(Ok(self.last))
     }

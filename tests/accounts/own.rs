@@ -55,7 +55,22 @@ fn a_refresh_token_opens_nothing() {
     assert_eq!(get(&usher, "/feed/1", &forged).status, 401);
     let made = Signer::new("HS256", ACCESS.as_bytes()).token(claims(&ada.refresh));
     assert_eq!(renew(&usher, &made).status, 403);
+    // Not even where one key makes both.
+    assert_eq!(get(&usher, "/feed/1", &made).status, 401);
     assert_eq!(stage.app.count(), 0);
+}
+
+#[test]
+fn the_cookie_of_a_refresh_token_never_reaches_the_app() {
+    let stage = Stage::sqlite();
+    let usher = stage.usher_with("", "", &format!("{ROUTES}tokens: {{ pass: true }}\n"));
+    let ada = stage.login(&usher, "ada", json!({}));
+    let (name, _) = ada.cookie.split_once('=').unwrap();
+    let lines = format!("Cookie: a=b; {name}={}; c=d\r\n", ada.refresh);
+    assert_eq!(usher.get_with("/feed/1", &ada.access, &lines).status, 200);
+    let received = stage.app.last();
+    assert_eq!(received.header("cookie"), Some("a=b; c=d"));
+    assert!(received.header("authorization").is_some(), "as `pass` says");
 }
 
 #[test]

@@ -31,20 +31,23 @@ impl Bodies {
         self.most
     }
 
-    /// Reads a body to its end.
-    pub(super) async fn read(&self, body: RequestBody) -> Result<Vec<u8>, Denial> {
-        if body
-            .length()
-            .is_some_and(|length| length > self.most as u64)
-        {
+    /// Reads a body to its end; it keeps its place as long as it is in memory. `large`: it may be
+    /// larger than most.
+    pub(super) async fn read(&self, body: RequestBody, large: bool) -> Result<Body<'_>, Denial> {
+        let most = if large {
+            self.most
+        } else {
+            self.most.min(SMALL)
+        };
+        if body.length().is_some_and(|length| length > most as u64) {
             return Err(too_large());
         }
         let late = |_| Denial::new(Reason::RequestTimeout, "the body took longer than 30 s");
-        let read = tokio::time::timeout(PATIENCE, self.collect(body)).await;
+        let read = tokio::time::timeout(PATIENCE, self.collect(body, most)).await;
         read.map_err(late)?
     }
 
-    async fn collect(&self, mut body: RequestBody) -> Result<Vec<u8>, Denial> {
+    async fn collect(&self, mut body: RequestBody, most: usize) -> Result<Body<'_>, Denial> {
         let mut bytes = Vec::new();
         let mut place: Option<SemaphorePermit<'_>> = None;
         // The connection feeds the body in the same task, so nobody has to be woken.
@@ -52,7 +55,7 @@ impl Bodies {
             let Frame::Data(data) = frame.map_err(judge)? else {
                 continue;
             };
-            if bytes.len() + data.len() > self.most {
+            if bytes.len() + data.len() > most {
                 return Err(too_large());
             }
             if place.is_none() && bytes.len() + data.len() > SMALL {
@@ -61,8 +64,19 @@ impl Bodies {
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(bytes)
+        Ok(Body {
+            bytes,
+            _place: place,
+        })
     }
+}
+
+/// A body that was read.
+#[derive(Debug)]
+pub(super) struct Body<'a> {
+    pub(super) bytes: Vec<u8>,
+    /// Among the large ones, if it is one.
+    _place: Option<SemaphorePermit<'a>>,
 }
 
 fn too_large() -> Denial {

@@ -26,7 +26,7 @@ impl AccountEndpoints {
     }
 
     async fn enter(&self, asked: &Asked<'_>) -> Result<Answer, Box<Answer>> {
-        let jwt = user_jwt(&asked.body)?;
+        let jwt = user_jwt(&asked.body.bytes)?;
         let (project, now) = (&asked.project.settings.id, self.clock.now());
         let seed = self.tokens.seed(now).map_err(broken)?;
         let login = self.vouched(asked, &jwt, &seed)?;

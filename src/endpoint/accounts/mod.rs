@@ -27,6 +27,7 @@ use crate::route::AccountTarget as Question;
 use crate::users::Users;
 
 use self::body::Bodies;
+use self::body::Body;
 use self::caller::Callers;
 use self::cookie::Jar;
 use self::projects::Project;
@@ -56,7 +57,7 @@ pub struct AccountEndpoints {
 struct Asked<'a> {
     project: &'a Project,
     head: &'a RequestHead<'a>,
-    body: Vec<u8>,
+    body: Body<'a>,
 }
 
 impl AccountEndpoints {
@@ -131,7 +132,10 @@ impl AccountEndpoints {
         }
         self.callers.check(head, &body)?;
         let project = self.project(&head.path).ok_or_else(words::no_project)?;
-        let body = self.bodies.read(body).await.map_err(words::unread)?;
+        // Only a login brings somebody's data along.
+        let large = question == Question::Login;
+        let body = self.bodies.read(body, large).await;
+        let body = body.map_err(words::unread)?;
         Ok(Asked {
             project,
             head,
@@ -157,12 +161,14 @@ impl AccountEndpoints {
     /// The refresh token goes, and so does the cookie, whatever else is said.
     async fn sign_out(&self, asked: &Asked<'_>) -> Answer {
         let now = self.clock.now();
-        if let Ok(Some((token, _))) = refresh::token(asked, self.jar.name())
-            && let Ok(used) = self.tokens.read(&token, now)
-            && self.accounts.sign_out(used.hash).await.is_err()
-        {
-            // The contract knows no other answer; the token ends with its time.
-            tracing::warn!("a refresh token was not deleted: the accounts cannot be asked");
+        // All that are there: a cookie that somebody planted must not save the real one.
+        for token in refresh::tokens(asked, self.jar.name()) {
+            if let Ok(used) = self.tokens.read(&token, now)
+                && self.accounts.sign_out(used.hash).await.is_err()
+            {
+                // The contract knows no other answer; the token ends with its time.
+                tracing::warn!("a refresh token was not deleted: the accounts cannot be asked");
+            }
         }
         let mut response = respond::empty(http::StatusCode::NO_CONTENT);
         self.jar.clear(&mut response.fields);

@@ -12,6 +12,9 @@ use super::login::broken;
 use super::tokens::{Fresh, Used};
 use super::{AccountEndpoints, Asked, words};
 
+/// Cookies of the name that a sign-out looks at.
+const MOST_COOKIES: usize = 4;
+
 const NOBODY: &str = r#"{"user":null,"accessToken":null}"#;
 
 /// Where a refresh token was.
@@ -145,10 +148,10 @@ pub(super) fn token(
         let token = str::from_utf8(token).map_err(|_| malformed("its cookie is not text"))?;
         return Ok(Some((token.to_owned(), Place::Cookie)));
     }
-    if asked.body.is_empty() {
+    if asked.body.bytes.is_empty() {
         return Ok(None);
     }
-    let Ok(Value::Object(mut members)) = serde_json::from_slice(&asked.body) else {
+    let Ok(Value::Object(mut members)) = serde_json::from_slice(&asked.body.bytes) else {
         return Err(Box::new(words::invalid("The body must be a JSON object")));
     };
     match members.remove("refreshToken") {
@@ -157,6 +160,17 @@ pub(super) fn token(
         Some(Value::String(token)) => Ok(Some((token, Place::Body))),
         Some(_) => Err(malformed("`refreshToken` is not text")),
     }
+}
+
+/// Every token that a sign-out brings, up to a few.
+pub(super) fn tokens(asked: &Asked<'_>, cookie: &str) -> Vec<String> {
+    let cookies = cookie_values(asked.head.fields, cookie).take(MOST_COOKIES);
+    let cookies = cookies.filter_map(|value| str::from_utf8(value).ok());
+    let body: Option<Value> = serde_json::from_slice(&asked.body.bytes).ok();
+    let told = body
+        .as_ref()
+        .and_then(|body| body.get("refreshToken")?.as_str());
+    cookies.chain(told).map(str::to_owned).collect()
 }
 
 fn refused(error: &str, code: &str, why: &'static str) -> Box<Answer> {

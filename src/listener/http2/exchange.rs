@@ -153,20 +153,28 @@ impl Exchange {
         else {
             return false;
         };
-        drop(response);
         let client = Duplex::new(stream, send);
         let joined = tunnel.join(client, BytesMut::new(), &mut self.guard).await;
         if let Err(error) = &joined {
             tracing::debug!(%error, client = %peer, "a WebSocket ended");
         }
+        // Until now it was a request under way, which `limits.requests` bounds.
+        drop(response);
         joined.is_ok()
     }
 
     fn expect_body(&mut self, head: &Head, stream: RecvStream) -> Result<RequestBody, Denial> {
+        let framing = request::framing(head);
         if stream.is_end_stream() {
-            return Ok(RequestBody::empty());
+            return match framing {
+                Ok(Framing::Length(0)) => Ok(RequestBody::empty()),
+                _ => Err(Denial::new(
+                    denial::Reason::BadFraming,
+                    "a length without a body",
+                )),
+            };
         }
-        let length = match request::framing(head) {
+        let length = match framing {
             Ok(Framing::Length(length)) if head.fields.contains(&header::CONTENT_LENGTH) => {
                 Some(length)
             }
@@ -260,6 +268,9 @@ impl Exchange {
                     }
                 }
                 Poll::Pending => {
+                    if outbound.has_moved() {
+                        stalled.stop();
+                    }
                     stalled.start_if_still(self.idle);
                     if stalled.poll(cx).is_ready() {
                         outbound.stream().send_reset(Reason::CANCEL);

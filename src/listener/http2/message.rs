@@ -62,6 +62,8 @@ pub(super) fn upgrade(head: &mut Head) -> Result<(), Denial> {
     head.method = Method::GET;
     head.version = Version::HTTP_11;
     let fields = &mut head.fields;
+    // What follows is no body, whatever is said of its length (RFC 9110 §9.3.6).
+    fields.remove(&header::CONTENT_LENGTH);
     fields.insert(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
     fields.insert(&header::UPGRADE, &HeaderValue::from_static("websocket"));
     fields.insert(&header::SEC_WEBSOCKET_KEY, &key);

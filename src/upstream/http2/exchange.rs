@@ -10,6 +10,8 @@ use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::{HeaderName, Request, StatusCode, Uri, Version, header};
 
+use tokio::time::Instant;
+
 use crate::body::{BodyError, Frame};
 use crate::deadline::Deadline;
 use crate::fields::Fields;
@@ -81,12 +83,19 @@ impl Exchange {
         upload: &mut Option<Box<Upload>>,
         time: Duration,
         idle: Duration,
+        expiry: Option<Instant>,
     ) -> Result<Answered, ExchangeError> {
         self.deadline.start(time);
+        let mut expiry = expiry.map(Deadline::at);
         let answer = poll_fn(|cx| {
             let sending = poll_upload(cx, upload, &mut self.outbound);
             if let Poll::Ready(answer) = pin!(&mut self.answer).poll(cx) {
                 return Poll::Ready(answer.map_err(|error| sort(&error)));
+            }
+            if let Some(expiry) = &mut expiry
+                && expiry.poll(cx).is_ready()
+            {
+                return Poll::Ready(Err(ExchangeError::Upload(BodyError::Expired)));
             }
             match sending {
                 Sending::Failed(error) => return Poll::Ready(Err(ExchangeError::Upload(error))),
@@ -94,7 +103,10 @@ impl Exchange {
                 Sending::AwaitsClient => return Poll::Pending,
                 Sending::Still => {}
             }
-            self.deadline.poll(cx).map(|()| Err(ExchangeError::Late))
+            self.deadline.poll(cx).map(|()| {
+                self.place.complain();
+                Err(ExchangeError::Late)
+            })
         });
         let (head, stream) = answer.await?.into_parts();
         let length = match stream.is_end_stream() {
@@ -245,8 +257,7 @@ fn request(head: &Head, scheme: Scheme) -> Result<Request<()>, ExchangeError> {
 /// What is left of an exchange tells whether the app can have heard of it (RFC 9113 §8.7).
 fn sort(error: &h2::Error) -> ExchangeError {
     let unheard = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
-    let told = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
-    match unheard || told {
+    match unheard || error.is_go_away() && error.is_remote() {
         true => ExchangeError::Closed { unsent: unheard },
         false if error.is_io() => ExchangeError::Closed { unsent: false },
         false => ExchangeError::Reset(error.to_string()),

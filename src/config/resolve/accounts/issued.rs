@@ -7,7 +7,7 @@ use crate::config::accounts::{IssuedKey, IssuedToken, IssuedTokens, OWN_ISSUER, 
 use crate::config::file;
 use crate::config::report::member;
 use crate::config::resolve::{Context, bounds, flag, issuer, key_source, secret};
-use crate::config::{Algorithm, Audiences, Issuer, KeySource};
+use crate::config::{Algorithm, Audiences, Issuer, KeySource, RequiredClaim};
 use crate::secret::Secret;
 
 /// What both claims are unless somebody says otherwise (the contract's).
@@ -76,7 +76,11 @@ pub(super) fn issuer(tokens: &IssuedTokens) -> Issuer {
         algorithms: access.algorithm.map_or(usual, |algorithm| vec![algorithm]),
         types: issuer::usual_types(),
         claims: issuer::usual_claims(),
-        require: Vec::new(),
+        // A refresh token has none, so it opens nothing even where one key makes both.
+        require: vec![RequiredClaim {
+            claim: "role".to_owned(),
+            values: vec!["user".into()],
+        }],
         require_exp: true,
         exp_leeway: 0,
         nbf_leeway: 5,
