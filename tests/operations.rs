@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::common::{App, Client, Issuer, Reply, Usher};
+use crate::common::{App, Client, Issuer, Reply, Usher, eventually};
 
 #[track_caller]
 fn ask(usher: &Usher, method: &str, path: &str) -> Reply {
@@ -143,7 +143,12 @@ fn requests_are_counted_by_route_outcome_and_reason() {
     }
     assert_eq!(usher.get("/verify", &token).status, 200);
     assert_eq!(usher.get_as_nobody("/").status, 401);
-    let text = usher.admin("/metrics").body;
+    // A request counts when its answer has ended, which a client may see before.
+    let text = eventually("nothing is under way", || {
+        let text = usher.admin("/metrics").body;
+        text.contains("usher_requests_in_flight 0\n")
+            .then_some(text)
+    });
     let count = |outcome: &str, reason: &str| -> f64 {
         let rest = format!("outcome=\"{outcome}\",reason=\"{reason}\"}} ");
         let lines = text

@@ -6,12 +6,24 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use usher::clock::Clock;
 use usher::users::metrics::Metrics;
-use usher::users::settings::ProvisionerSettings;
+use usher::users::settings::{DirectorySettings, ProvisionerSettings, Settings};
 use usher::users::{FirstSight, Sight, Users, Verified};
 
 use super::engine::{Engine, Habits};
 use super::house::{House, caller, linking, open, short};
 use crate::common::eventually_async as eventually;
+
+/// Eighty thousand tasks in one process make a busy machine late, which is not what is tested.
+fn patiently(settings: &mut Settings) {
+    let long = Duration::from_secs(30);
+    settings.wait = long;
+    if let ProvisionerSettings::Streams(streams) = &mut settings.provisioner {
+        (streams.connect_timeout, streams.response_timeout) = (long, long);
+    }
+    if let DirectorySettings::Postgres(postgres) = &mut settings.directory {
+        (postgres.connect_timeout, postgres.statement_timeout) = (long, long);
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_processes_create_each_user_once() {
@@ -26,6 +38,7 @@ async fn eight_processes_create_each_user_once() {
     for _ in 0..8 {
         let mut settings = house.settings();
         settings.max_waiters = USERS * 50;
+        patiently(&mut settings);
         let users = Arc::new(open(settings).await);
         for user in 0..USERS {
             for _ in 0..50 {
