@@ -9,20 +9,20 @@ mod message;
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use tokio::time::{Instant, Sleep};
 
 use crate::activity::{Activity, BUSY, STILL};
 use crate::config::Config;
+use crate::deadline::Deadline;
 use crate::drain::Guard;
 use crate::edge::Peer;
 use crate::sidecar::Worker;
@@ -133,7 +133,9 @@ enum Event {
 impl Connection<'_> {
     async fn run(mut self, mut guard: Guard) -> io::Result<()> {
         let mut told = pin!(guard.draining());
-        let mut quiet = Quiet::new(self.settings.keep_alive);
+        let mut limit = self.settings.keep_alive;
+        let mut quiet = Deadline::default();
+        quiet.start(limit);
         let (mut leaving, mut abrupt) = (false, false);
         loop {
             let event = poll_fn(|cx| {
@@ -148,25 +150,31 @@ impl Connection<'_> {
                 if !leaving && told.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Enough);
                 }
-                // A client that does not hear the goodbye is left all the same.
-                quiet.poll(cx, busy && !abrupt).map(|()| Event::Enough)
+                while quiet.poll(cx).is_ready() {
+                    // A client that does not hear the goodbye is left all the same.
+                    if abrupt || !busy {
+                        return Poll::Ready(Event::Enough);
+                    }
+                    quiet.start(limit);
+                }
+                Poll::Pending
             });
             match event.await {
                 Event::Asked(request, respond) => {
-                    quiet.moved();
+                    quiet.start(limit);
                     self.start(request, respond);
                     if self.streams.is_abused() {
                         tracing::info!(client = %self.peer, "closed: too many requests were taken back");
                         self.frames.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                        (leaving, abrupt) = (true, true);
-                        quiet = Quiet::new(GOODBYE);
+                        (leaving, abrupt, limit) = (true, true, GOODBYE);
+                        quiet.start(limit);
                     }
                 }
                 // GOAWAY tells which requests were heard; those come to their end.
                 Event::Enough if leaving => return Ok(()),
                 Event::Enough => {
-                    leaving = true;
-                    quiet = Quiet::new(GOODBYE);
+                    (leaving, limit) = (true, GOODBYE);
+                    quiet.start(limit);
                     self.frames.graceful_shutdown();
                 }
                 Event::Ended(None) => return Ok(()),
@@ -232,41 +240,5 @@ impl Drop for Turn {
         if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.0.watch.enter(STILL);
         }
-    }
-}
-
-/// Tells when nothing was asked for a while. Its timer is not moved with each request: when it
-/// rings it is set to when it should have rung.
-struct Quiet {
-    limit: Duration,
-    since: Instant,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl Quiet {
-    fn new(limit: Duration) -> Self {
-        Self {
-            limit,
-            since: Instant::now(),
-            timer: Box::pin(tokio::time::sleep(limit)),
-        }
-    }
-
-    fn moved(&mut self) {
-        self.since = Instant::now();
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, busy: bool) -> Poll<()> {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            if busy {
-                self.moved();
-            }
-            let at = self.since + self.limit;
-            if Instant::now() >= at {
-                return Poll::Ready(());
-            }
-            self.timer.as_mut().reset(at);
-        }
-        Poll::Pending
     }
 }

@@ -168,8 +168,7 @@ impl Upstream {
             match answer.await {
                 Ok(answer) => return self.finish(pool, answer, connection, upload, arrival, kept),
                 Err(ExchangeError::Closed { unsent })
-                    if (unsent || is_safe(&head.method))
-                        && upload.as_ref().is_none_or(|upload| upload.is_untouched()) =>
+                    if may_repeat(unsent, &head, upload.as_deref()) =>
                 {
                     pool.metrics().retries.inc();
                 }
@@ -220,9 +219,7 @@ impl Upstream {
                 Ok(mut answered) => {
                     headers::strip_hops_from_answer(&mut answered.fields);
                     let mut body = AnswerBody::over_http2(answered.body);
-                    body.end_at(until.filter(|_| is_endless(&answered.fields)), |until| {
-                        self.instant(until)
-                    });
+                    self.end_with_token(&mut body, &answered.fields, until);
                     return Ok(Answer {
                         status: answered.status,
                         fields: answered.fields,
@@ -231,9 +228,7 @@ impl Upstream {
                     });
                 }
                 Err(ExchangeError::Closed { unsent })
-                    if kept
-                        && (unsent || is_safe(&head.method))
-                        && upload.as_ref().is_none_or(|upload| upload.is_untouched()) =>
+                    if kept && may_repeat(unsent, &head, upload.as_deref()) =>
                 {
                     pool.metrics().retries.inc();
                     again = true;
@@ -282,9 +277,7 @@ impl Upstream {
         }
         headers::strip_hops_from_answer(&mut fields);
         let mut body = AnswerBody::new(connection, framing, keep, self.idle, upload, pool);
-        body.end_at(kept.until.filter(|_| is_endless(&fields)), |until| {
-            self.instant(until)
-        });
+        self.end_with_token(&mut body, &fields, kept.until);
         Ok(Answer {
             status,
             fields,
@@ -347,6 +340,12 @@ impl Upstream {
         self.identify.sources().protocol_for(&head.fields)
     }
 
+    /// Lets an endless answer end when its token does.
+    fn end_with_token(&self, body: &mut AnswerBody, fields: &Fields, until: Option<i64>) {
+        let until = until.filter(|_| is_endless(fields));
+        body.end_at(until, |until| self.instant(until));
+    }
+
     /// When a second since 1970 comes.
     fn instant(&self, second: i64) -> Instant {
         let left = second.saturating_sub(self.clock.now());
@@ -396,9 +395,11 @@ fn rewritten(settings: &config::Upstream) -> Option<HeaderValue> {
     HeaderValue::from_str(host).ok()
 }
 
-/// Whether a method changes nothing, so that a request may be sent twice (RFC 9110 §9.2.2).
-fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+/// Whether a request may be sent once more: nothing of it was, or its method changes nothing (RFC
+/// 9110 §9.2.2); and its body is still whole.
+fn may_repeat(unsent: bool, head: &Head, upload: Option<&Upload>) -> bool {
+    let safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    (unsent || safe) && upload.is_none_or(Upload::is_untouched)
 }
 
 fn tells_a_length(fields: &Fields) -> bool {

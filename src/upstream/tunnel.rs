@@ -23,7 +23,7 @@ use super::websocket::{self, Frames};
 /// The app's side of a tunnel, until the client has its answer.
 #[derive(Debug)]
 pub struct Tunnel {
-    app: Half<App>,
+    app: Half<Stream>,
     idle: Duration,
     /// When the token expires that it was asked for with.
     expiry: Option<Instant>,
@@ -43,18 +43,15 @@ impl Tunnel {
         websocket: bool,
     ) -> Self {
         let told = expiry.filter(|_| websocket);
-        let app = App {
-            stream: Rewound::new(stream, early),
-            expiry: told.map(|at| Expiry {
-                deadline: Deadline::at(at),
-                frames: Frames::default(),
-                state: State::Good,
-            }),
-        };
+        let told = told.map(|at| Expiry {
+            deadline: Deadline::at(at),
+            frames: Frames::default(),
+            state: State::Good,
+        });
         // Whoever cannot be told has no time for a goodbye.
         let end = expiry.map(|at| if websocket { at + GOODBYE } else { at });
         Self {
-            app: Half::new(app),
+            app: Half::new(stream, early, told),
             idle,
             expiry: end,
         }
@@ -70,7 +67,7 @@ impl Tunnel {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut app = self.app;
-        let mut client = Half::new(Rewound::new(client, early));
+        let mut client = Half::new(client, early, None);
         let moved = [app.moved.clone(), client.moved.clone()];
         let copied = tokio::io::copy_bidirectional(&mut client, &mut app);
         tokio::select! {
@@ -118,14 +115,6 @@ async fn silence(moved: &[Arc<AtomicU64>; 2], idle: Duration) {
     }
 }
 
-/// The app's end of a tunnel.
-#[derive(Debug)]
-struct App {
-    stream: Rewound<Stream>,
-    /// Where the client is told when its token expires.
-    expiry: Option<Expiry>,
-}
-
 /// What it takes to tell a client between two frames.
 #[derive(Debug)]
 struct Expiry {
@@ -143,71 +132,54 @@ enum State {
     Told,
 }
 
-impl AsyncRead for App {
+impl Expiry {
+    /// Reads what the app sends, and after the frame in which the token expires the goodbye.
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, expiry } = &mut *self;
-        let Some(expiry) = expiry else {
-            return Pin::new(stream).poll_read(cx, buf);
-        };
-        if expiry.state == State::Good && expiry.deadline.poll(cx).is_ready() {
-            expiry.state = State::Expired;
+        if self.state == State::Good && self.deadline.poll(cx).is_ready() {
+            self.state = State::Expired;
         }
-        if expiry.state == State::Expired
-            && expiry.frames.is_between()
+        if self.state == State::Expired
+            && self.frames.is_between()
             && buf.remaining() >= websocket::CLOSE.len()
         {
             buf.put_slice(websocket::CLOSE);
-            expiry.state = State::Told;
+            self.state = State::Told;
             return Poll::Ready(Ok(()));
         }
-        let room = match expiry.state {
+        let room = match self.state {
             State::Good => buf.remaining(),
-            State::Expired => expiry.frames.room(),
+            State::Expired => self.frames.room(),
             State::Told => return Poll::Ready(Ok(())),
         };
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(room.min(buf.remaining())));
         ready!(Pin::new(stream).poll_read(cx, &mut part))?;
-        expiry.frames.pass(part.filled());
+        self.frames.pass(part.filled());
         let length = part.filled().len();
         buf.advance(length);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for App {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 /// One side of a tunnel, which notices when something moves.
 #[derive(Debug)]
 struct Half<S> {
-    stream: S,
+    stream: Rewound<S>,
     moved: Arc<AtomicU64>,
+    /// On the app's side, where the client is told when its token expires.
+    expiry: Option<Expiry>,
 }
 
 impl<S> Half<S> {
-    fn new(stream: S) -> Self {
+    fn new(stream: S, early: BytesMut, expiry: Option<Expiry>) -> Self {
         Self {
-            stream,
+            stream: Rewound::new(stream, early),
             moved: Arc::default(),
+            expiry,
         }
     }
 }
@@ -218,7 +190,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Half<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let Self { stream, expiry, .. } = &mut *self;
+        let read = match expiry {
+            Some(expiry) => expiry.poll_read(stream, cx, buf),
+            None => Pin::new(stream).poll_read(cx, buf),
+        };
         if read.is_ready() {
             self.moved.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,4 +1,5 @@
-//! HTTP/1.1 as bytes (RFC 9112), for both sides of usher.
+//! HTTP as bytes, for both sides of usher: HTTP/1.1 (RFC 9112), and in `http2` what a library
+//! leaves to do of HTTP/2. `rewound` gives a stream back what was read of it too early.
 //!
 //! Read in this order: `input` takes heads and bodies off a connection, `request` and `answer`
 //! parse a head by httparse and by our rules, `framing` says where a body ends, `output` writes.
