@@ -28,14 +28,24 @@ impl Announced {
         &'a self,
         lines: &'a [u8],
     ) -> impl Iterator<Item = (&'a HeaderName, Option<&'a str>)> {
-        let lines = str::from_utf8(lines).unwrap_or_default();
-        let said = |name: &HeaderName| {
-            let pairs = lines.lines().filter_map(|line| line.split_once(": "));
-            let mut pairs = pairs.filter(|(found, _)| *found == name.as_str());
-            pairs.next().map(|(_, value)| value)
-        };
-        self.names.iter().map(move |name| (name, said(name)))
+        let mut said = Vec::with_capacity(self.names.len());
+        said.extend(pairs(str::from_utf8(lines).unwrap_or_default()));
+        self.names.iter().map(move |name| {
+            let pair = said.iter().find(|(found, _)| *found == name.as_str());
+            (name, pair.map(|(_, value)| *value))
+        })
     }
+}
+
+/// Names and values, as lines of a head have them.
+fn pairs(mut lines: &str) -> impl Iterator<Item = (&str, &str)> {
+    std::iter::from_fn(move || {
+        let end = memchr::memchr(b'\r', lines.as_bytes())?;
+        let (line, rest) = lines.split_at_checked(end)?;
+        lines = rest.get(2..)?;
+        let colon = memchr::memchr(b':', line.as_bytes())?;
+        Some((line.get(..colon)?, line.get(colon + 2..)?))
+    })
 }
 
 #[cfg(test)]

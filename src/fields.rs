@@ -112,7 +112,7 @@ impl Fields {
     pub fn get_all<'a, 'n>(
         &'a self,
         name: &'n HeaderName,
-    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
         let look = Look::of(name.as_str().as_bytes());
         let lines = self.among(look).iter();
         lines
@@ -138,12 +138,17 @@ impl Fields {
     /// # Errors
     /// [`Repeated`].
     pub fn single(&self, name: &HeaderName) -> Result<Option<&[u8]>, Repeated> {
-        let mut values = self.get_all(name);
-        let first = values.next();
-        match values.next() {
-            Some(_) => Err(Repeated),
-            None => Ok(first),
+        let look = Look::of(name.as_str().as_bytes());
+        let mut found = None;
+        for line in self.among(look) {
+            if line.look == look && self.is_named(line, name) {
+                if found.is_some() {
+                    return Err(Repeated);
+                }
+                found = Some(line.value.of(&self.block));
+            }
         }
+        Ok(found)
     }
 
     /// Whether a list field has a member, compared without regard to case.
@@ -172,10 +177,24 @@ impl Fields {
             .retain(|line| keep(line.name.of(block), line.value.of(block)));
     }
 
+    /// Room for so many fields, and for so many bytes of their names and values.
+    pub(crate) fn reserve(&mut self, fields: usize, bytes: usize) {
+        self.lines.reserve(fields);
+        self.block.reserve(bytes);
+    }
+
     /// Adds a field beside those of the same name.
     pub fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.append_read(name, value.as_bytes());
+    }
+
+    /// The same for a value that stood in a line of a head.
+    pub(crate) fn append_read(&mut self, name: &HeaderName, value: &[u8]) {
+        // As a line of a head, so that what was added in turn is written at once.
         let name = self.push(name.as_str().as_bytes());
-        let value = self.push(value.as_bytes());
+        self.push(b": ");
+        let value = self.push(value);
+        self.push(b"\r\n");
         let line = Line::new(&self.block, name, value);
         self.looks |= line.look.bit();
         self.lines.push(line);

@@ -196,10 +196,17 @@ impl Classes {
 
     /// The class of a field, or `None` for a field that simply passes.
     pub fn of(&self, name: &[u8]) -> Option<Class> {
-        let mut bucket = self.buckets[bucket(name)].iter();
-        bucket
-            .find(|(known, _)| is_folded(name, known))
-            .map(|(_, class)| *class)
+        let bucket = &self.buckets[bucket(name)];
+        if bucket.is_empty() {
+            return None;
+        }
+        let shortens = has_run(name);
+        let mut bucket = bucket.iter();
+        let found = match shortens {
+            false => bucket.find(|(known, _)| folds_in_place(name, known)),
+            true => bucket.find(|(known, _)| is_folded(name, known)),
+        };
+        found.map(|(_, class)| *class)
     }
 }
 
@@ -208,11 +215,44 @@ fn is_folded(name: &[u8], known: &[u8]) -> bool {
     known.len() <= name.len() && fold(name).eq(known.iter().copied())
 }
 
+/// The same for a name without runs, byte by byte.
+fn folds_in_place(name: &[u8], known: &[u8]) -> bool {
+    let same = |(byte, known): (&u8, &u8)| FOLDED[usize::from(*byte)] == *known;
+    name.len() == known.len() && name.iter().zip(known).all(same)
+}
+
+/// Whether two characters that are neither letters nor digits follow one another.
+fn has_run(name: &[u8]) -> bool {
+    let mut separated = false;
+    name.iter().any(|byte| {
+        let repeated = separated;
+        separated = FOLDED[usize::from(*byte)] == b'-';
+        repeated & separated
+    })
+}
+
+/// Each byte as it folds.
+const FOLDED: [u8; 256] = {
+    let mut table = [b'-'; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
 /// Whether a name is spelt as it folds, so that nobody takes it for another: a proxy that is
 /// trusted passes on what it does not know, and knows one spelling only.
 pub fn is_plain(name: &[u8]) -> bool {
-    let letter = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-    name.iter().all(letter) && !name.windows(2).any(|pair| pair == b"--")
+    let mut separated = false;
+    name.iter().all(|byte| {
+        let repeated = separated;
+        separated = *byte == b'-';
+        (separated & !repeated) | (FOLDED[usize::from(*byte)] != b'-')
+    })
 }
 
 /// The bucket of a name; folding changes neither its first nor its last character.
@@ -232,11 +272,9 @@ fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
     let mut separated = false;
     name.iter().filter_map(move |byte| {
         let repeated = separated;
-        separated = !byte.is_ascii_alphanumeric();
-        match separated {
-            false => Some(byte.to_ascii_lowercase()),
-            true => (!repeated).then_some(b'-'),
-        }
+        let folded = FOLDED[usize::from(*byte)];
+        separated = folded == b'-';
+        (!(repeated && separated)).then_some(folded)
     })
 }
 

@@ -7,7 +7,7 @@ use crate::announced::Announced;
 use crate::body::RequestBody;
 use crate::cors::{Grant, Rules};
 use crate::denial::{Denial, Reason};
-use crate::edge::{Edge, Peer};
+use crate::edge::{Arrival, Edge, Peer};
 use crate::endpoint::{Endpoints, ForwardAuth};
 use crate::gate::{Admission, Gate};
 use crate::head::{Head, RequestHead};
@@ -118,7 +118,8 @@ impl Worker {
         record.admitted(admission.verified());
 
         if let Target::ForwardAuth(door) = route.target {
-            return Box::pin(sidecar.advise(door, peer, head, record, grant)).await;
+            let question = (arrival, head);
+            return Box::pin(sidecar.advise(door, peer, question, record, grant)).await;
         }
         if route.target != Target::Upstream {
             // Boxed, as is everything that most requests do not need: a small future is moved
@@ -148,23 +149,23 @@ impl Worker {
 }
 
 impl Sidecar {
-    /// Decides about a request that another proxy describes: the same steps as on the line, up to
-    /// where the request would leave.
+    /// Decides about a request that another proxy describes: the same steps as on the line, from
+    /// where it has arrived up to where it would leave.
     ///
     /// # Errors
     /// Every denial that the request itself would have got.
     pub async fn judge(
         &self,
         peer: &Peer,
-        head: &mut Head,
+        arrival: &Arrival,
+        head: &Head,
         record: &mut Record,
         grant: &mut Grant,
     ) -> Result<Admission, Denial> {
-        let arrival = self.edge.receive_described(peer, head)?;
         let request = RequestHead {
             // The proxy's own is not its client's.
             certificate: None,
-            ..self.edge.read(peer, &arrival, head)?
+            ..self.edge.read(peer, arrival, head)?
         };
         record.describes(head, request.client);
 
@@ -182,7 +183,7 @@ impl Sidecar {
         &self,
         door: usize,
         peer: &Peer,
-        mut head: Box<Head>,
+        (arrival, mut head): (Arrival, Box<Head>),
         record: &mut Record,
         grant: &mut Grant,
     ) -> Result<Response, Denial> {
@@ -190,8 +191,10 @@ impl Sidecar {
             return Err(untrusted());
         }
         record.door("forward_auth");
-        let decided = match self.forward_auth.describe(door, &mut head) {
-            Ok(()) => self.judge(peer, &mut head, record, grant).await,
+        let described = self.forward_auth.describe(door, &mut head);
+        let arrival = described.and_then(|scheme| self.edge.receive_asked(arrival, &head, scheme));
+        let decided = match arrival {
+            Ok(arrival) => self.judge(peer, &arrival, &head, record, grant).await,
             Err(denial) => Err(denial),
         };
         let response = match &decided {

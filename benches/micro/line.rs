@@ -1,5 +1,6 @@
 //! The whole line in one thread: a client, a worker, and an app that answers with 100 bytes. The kernel's part is not counted, so loopback is no network.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +17,18 @@ const WARM: usize = 200;
 
 /// The client, the worker and the app.
 pub(crate) fn run(count: usize) {
+    let client = "203.0.113.7:50000".parse().expect("an address");
+    converse(client, (&parts::text(), b"0123456789"), count);
+}
+
+/// nginx, which asks, and the worker.
+pub(crate) fn run_asked(count: usize) {
+    let proxy = (parts::PROXY, 50_000).into();
+    converse(proxy, (&parts::question(), b"\r\n\r\n"), count);
+}
+
+/// One request from `address`, and how its answer ends, again and again.
+fn converse(address: SocketAddr, turn: (&str, &[u8]), count: usize) {
     let (runtime, port) = app();
     let made = Made::before(port, parts::SEEN, 1);
     let worker = Arc::new(Worker {
@@ -26,13 +39,12 @@ pub(crate) fn run(count: usize) {
         )),
     });
     let (client, server) = pair(&runtime);
-    let address = server.peer_addr().expect("an address");
     runtime.spawn(async move {
         // Nobody drains; dropped, it would be an end.
         let drain = Drain::new();
         usher::listener::converse(worker, &made.settings, server, address, drain.guard()).await;
     });
-    count_turns(&runtime, client, count);
+    count_turns(&runtime, client, turn, count);
 }
 
 /// Two ends of a connection.
@@ -79,13 +91,17 @@ async fn answer(mut stream: TcpStream) {
     }
 }
 
-fn count_turns(runtime: &tokio::runtime::Runtime, mut client: TcpStream, count: usize) {
-    let request = parts::text();
-    runtime.block_on(turns(&mut client, &request, WARM));
-    measured(|| runtime.block_on(turns(&mut client, &request, count)));
+fn count_turns(
+    runtime: &tokio::runtime::Runtime,
+    mut client: TcpStream,
+    turn: (&str, &[u8]),
+    count: usize,
+) {
+    runtime.block_on(turns(&mut client, turn, WARM));
+    measured(|| runtime.block_on(turns(&mut client, turn, count)));
 }
 
-async fn turns(client: &mut TcpStream, request: &str, count: usize) {
+async fn turns(client: &mut TcpStream, (request, end): (&str, &[u8]), count: usize) {
     let mut answer = vec![0; 16 * 1024];
     for _ in 0..count {
         client
@@ -93,7 +109,7 @@ async fn turns(client: &mut TcpStream, request: &str, count: usize) {
             .await
             .expect("it is read");
         let mut length = 0;
-        while !answer[..length].ends_with(b"0123456789") {
+        while !answer[..length].ends_with(end) {
             let read = client.read(&mut answer[length..]).await;
             match read.expect("an answer") {
                 0 => panic!("the connection ended"),

@@ -37,6 +37,7 @@ const STEPS: &[&str] = &[
     "identify-new",
     "gate",
     "line",
+    "asked",
 ];
 
 fn main() {
@@ -56,6 +57,7 @@ fn main() {
         "identify-new" => identify(parts::NEVER_SEEN, count),
         "gate" => gate(count),
         "line" => line::run(count),
+        "asked" => line::run_asked(count),
         other => panic!("no step `{other}`"),
     }
 }

@@ -1,5 +1,6 @@
 //! The parts of the line, made from a configuration as `usher::bind` makes them, and a request.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -23,6 +24,9 @@ pub(crate) const NEVER_SEEN: &str = "max_life: 0s";
 
 /// Some day in 2026.
 const NOW: i64 = 1_780_000_000;
+
+/// The proxy that asks.
+pub(crate) const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// Everything but the connections.
 pub(crate) struct Made {
@@ -76,7 +80,8 @@ fn settings(port: u16, cache: &str, routes: usize) -> config::Config {
          issuers: [{{ issuer: 'https://idp.example.com/', jwks_file: '{keys}', \
          audiences: [app], algorithms: [RS256] }}]\n\
          headers: {{ X-User-Id: id, X-User-Email: email }}\n\
-         tokens: {{ cache: {{ {cache} }} }}\nroutes:\n"
+         tokens: {{ cache: {{ {cache} }} }}\ntrusted_proxies: [{PROXY}]\n\
+         forward_auth: {{ dialect: nginx }}\nroutes:\n"
     );
     for place in 0..routes {
         let path = target(place);
@@ -106,6 +111,19 @@ pub(crate) fn text() -> String {
     )
 }
 
+/// The text of the question that nginx asks about it.
+pub(crate) fn question() -> String {
+    let (_, fields) = text()
+        .split_once("\r\n")
+        .map(|(line, rest)| (line.to_owned(), rest.to_owned()))
+        .expect("two lines");
+    format!(
+        "GET /_usher/auth HTTP/1.1\r\nx-original-method: GET\r\nx-original-uri: {}\r\n\
+         x-forwarded-for: 203.0.113.7\r\nx-forwarded-proto: https\r\n{fields}",
+        target(0),
+    )
+}
+
 /// The same, parsed.
 pub(crate) fn request() -> Head {
     Head::parse(&text()).expect("it is good")
@@ -113,7 +131,7 @@ pub(crate) fn request() -> Head {
 
 /// The client.
 pub(crate) fn peer() -> Peer {
-    Peer::from(std::net::SocketAddr::from(([203, 0, 113, 7], 50_000)))
+    Peer::from(SocketAddr::from(([203, 0, 113, 7], 50_000)))
 }
 
 /// The outcome of a future that has nothing to wait for.

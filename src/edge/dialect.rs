@@ -71,13 +71,14 @@ struct Described<'a> {
     scheme: Option<Scheme>,
 }
 
-/// Turns the head of a question, already stripped, into the head of the request that it is about.
+/// Turns the head of a question, already stripped, into the head of the request that it is about;
+/// tells its scheme where the proxy does.
 /// `path` is where the question came, without what the dialect appends to it.
 ///
 /// # Errors
 /// `DescriptionRefused` for words that are missing, repeated, or no words of the dialect;
 /// `BadTarget` for a target that has more than one reading.
-pub fn describe(dialect: Dialect, path: &str, head: &mut Head) -> Result<(), Denial> {
+pub fn describe(dialect: Dialect, path: &str, head: &mut Head) -> Result<Option<Scheme>, Denial> {
     let fields = &head.fields;
     let described = match dialect {
         Dialect::Nginx => nginx(fields),
@@ -100,11 +101,7 @@ pub fn describe(dialect: Dialect, path: &str, head: &mut Head) -> Result<(), Den
     if let Some(host) = host {
         head.fields.insert(&header::HOST, &host);
     }
-    if let Some(scheme) = scheme {
-        let scheme = HeaderValue::from_static(scheme.as_str());
-        head.fields.insert(&X_FORWARDED_PROTO, &scheme);
-    }
-    Ok(())
+    Ok(scheme)
 }
 
 /// `X-Original-Method` and `X-Original-URI`; `Host` is the request's own. The scheme and the
@@ -248,14 +245,18 @@ mod tests {
         X-Original-URL: https://app.test/a?b=/c\r\nX-Forwarded-For: 192.0.2.1\r\n";
 
     fn described(dialect: Dialect, line: &str, lines: &str) -> Result<Head, Denial> {
+        both(dialect, line, lines).map(|(head, _)| head)
+    }
+
+    fn both(dialect: Dialect, line: &str, lines: &str) -> Result<(Head, Option<Scheme>), Denial> {
         let mut head = Head::parse(&format!("{line} HTTP/1.1\r\n{lines}\r\n")).unwrap();
-        describe(dialect, "/auth", &mut head)?;
-        Ok(head)
+        let scheme = describe(dialect, "/auth", &mut head)?;
+        Ok((head, scheme))
     }
 
     /// Method, target, host and scheme.
     fn said(dialect: Dialect, line: &str, lines: &str) -> (String, String, String, Option<String>) {
-        let head = described(dialect, line, lines).unwrap();
+        let (head, scheme) = both(dialect, line, lines).unwrap();
         let text = |name| {
             let value = head.fields.single(name).unwrap()?;
             Some(String::from_utf8(value.to_vec()).unwrap())
@@ -264,7 +265,7 @@ mod tests {
             head.method.to_string(),
             head.target.path_and_query().to_owned(),
             text(&header::HOST).unwrap(),
-            text(&X_FORWARDED_PROTO),
+            scheme.map(|scheme| scheme.as_str().to_owned()),
         )
     }
 

@@ -11,6 +11,14 @@ use crate::head::Scheme;
 use crate::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::identity::Thumbprint;
 
+/// Where proxies tell what is told to the app.
+pub(super) static SAID: [http::HeaderName; 4] = [
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    header::FORWARDED,
+];
+
 /// The other end of a client's connection, with what never changes while it lives.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -74,11 +82,19 @@ impl std::fmt::Display for Peer {
     }
 }
 
-/// Who the client is and what earlier proxies said, as far as they are trusted.
+/// Who the client is, as far as earlier proxies are trusted.
 #[derive(Debug)]
 pub struct Forwarding {
     client: Option<IpAddr>,
     scheme: Scheme,
+    /// Whether the peer is a proxy whose word counts.
+    trusted: bool,
+}
+
+/// What is told to the app about the way that a request has come.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// What trusted proxies said of it.
     earlier: Option<Box<Earlier>>,
 }
 
@@ -108,23 +124,18 @@ impl Forwarding {
             return Ok(Self {
                 client: own,
                 scheme: peer.scheme,
-                earlier: None,
+                trusted,
             });
         }
-        let earlier = Earlier {
-            forwarded_for: fields.get_all(&X_FORWARDED_FOR).map(Box::from).collect(),
-            forwarded: fields.get_all(&header::FORWARDED).map(Box::from).collect(),
-            proto: one(fields, &X_FORWARDED_PROTO)?,
-            host: one(fields, &X_FORWARDED_HOST)?,
-        };
+        one(fields, &X_FORWARDED_HOST)?;
         Ok(Self {
-            client: client(&earlier.forwarded_for, proxies).or(own),
-            scheme: match earlier.proto.as_deref() {
+            client: client(fields, proxies).or(own),
+            scheme: match one(fields, &X_FORWARDED_PROTO)? {
                 Some(b"https") => Scheme::Https,
                 Some(b"http") => Scheme::Http,
                 _ => peer.scheme,
             },
-            earlier: Some(Box::new(earlier)),
+            trusted,
         })
     }
 
@@ -138,6 +149,27 @@ impl Forwarding {
         self.scheme
     }
 
+    /// Takes what trusted proxies said out of the fields of a request, to say it anew.
+    pub fn take(&self, fields: &mut Fields) -> Forwarded {
+        if !self.trusted {
+            return Forwarded { earlier: None };
+        }
+        let all = |name| fields.get_all(name).map(Box::from).collect();
+        let earlier = Earlier {
+            forwarded_for: all(&X_FORWARDED_FOR),
+            forwarded: all(&header::FORWARDED),
+            proto: fields.get(&X_FORWARDED_PROTO).map(Box::from),
+            host: fields.get(&X_FORWARDED_HOST).map(Box::from),
+        };
+        for name in &SAID {
+            fields.remove(name);
+        }
+        let earlier = Some(Box::new(earlier));
+        Forwarded { earlier }
+    }
+}
+
+impl Forwarded {
     /// Tells the app: appends to what trusted proxies said, and sets what nobody said.
     /// `host` is the `Host` that the request has. Addresses and what was read from a head
     /// hold no line ends.
@@ -145,20 +177,6 @@ impl Forwarding {
         match self.earlier.as_deref() {
             None => peer.lines.write(host, head),
             Some(earlier) => earlier.write(peer, host, head),
-        }
-    }
-
-    /// Takes what [`Self::write`] will write out of the fields of a request.
-    pub fn make_room(&self, fields: &mut Fields) {
-        if self.earlier.is_some() {
-            for name in [
-                &X_FORWARDED_FOR,
-                &X_FORWARDED_PROTO,
-                &X_FORWARDED_HOST,
-                &header::FORWARDED,
-            ] {
-                fields.remove(name);
-            }
         }
     }
 }
@@ -211,9 +229,8 @@ fn joined(earlier: &[Box<[u8]>], last: &[u8]) -> Vec<u8> {
     text
 }
 
-fn one(fields: &Fields, name: &http::HeaderName) -> Result<Option<Box<[u8]>>, Denial> {
-    let value = fields.single(name);
-    value.map(|value| value.map(Box::from)).map_err(|_| {
+fn one<'a>(fields: &'a Fields, name: &http::HeaderName) -> Result<Option<&'a [u8]>, Denial> {
+    fields.single(name).map_err(|_| {
         Denial::new(
             Reason::BadHost,
             "a trusted proxy repeats X-Forwarded-Proto or -Host",
@@ -223,11 +240,10 @@ fn one(fields: &Fields, name: &http::HeaderName) -> Result<Option<Box<[u8]>>, De
 
 /// The rightmost address that is not a trusted proxy's; what stands left of it anybody could
 /// have written. An entry that is no address ends the search: nothing is known then.
-fn client(lines: &[Box<[u8]>], proxies: &[TrustedProxy]) -> Option<IpAddr> {
-    let entries = lines
-        .iter()
-        .rev()
-        .flat_map(|line| line.rsplit(|byte| *byte == b','));
+fn client(fields: &Fields, proxies: &[TrustedProxy]) -> Option<IpAddr> {
+    let name = X_FORWARDED_FOR;
+    let lines = fields.get_all(&name).rev();
+    let entries = lines.flat_map(|line| line.rsplit(|byte| *byte == b','));
     let mut last = None;
     for entry in entries {
         let address = address(entry)?;
@@ -297,15 +313,17 @@ mod tests {
     #[test]
     fn what_a_trusted_proxy_said_is_kept_and_extended() {
         let peer = Peer::from("10.0.0.1:7".parse::<SocketAddr>().unwrap());
-        let map = fields(&[
+        let mut map = fields(&[
             ("host", "inner:80"),
             ("x-forwarded-for", "198.51.100.7"),
             ("x-forwarded-host", "outer"),
             ("forwarded", "for=198.51.100.7"),
         ]);
         let forwarding = Forwarding::read(&peer, true, &proxies(), &map).unwrap();
+        let forwarded = forwarding.take(&mut map);
+        assert_eq!(map.len(), 1, "{map:?}");
         let mut head = Vec::new();
-        forwarding.write(&peer, b"inner:80", &mut head);
+        forwarded.write(&peer, b"inner:80", &mut head);
         let head = String::from_utf8(head).unwrap();
         for line in [
             "x-forwarded-for: 198.51.100.7, 10.0.0.1",

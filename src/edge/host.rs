@@ -41,6 +41,9 @@ pub(super) fn canonical(head: &Head) -> Result<Host<'_>, Denial> {
 }
 
 fn read(text: &str) -> Result<Cow<'_, str>, Denial> {
+    if is_plain(text) {
+        return Ok(Cow::Borrowed(text));
+    }
     let (name, port) = split_port(text)?;
     if !port.is_empty() && port.parse::<u16>().is_err() {
         return Err(refused("Host has no valid port"));
@@ -58,6 +61,12 @@ fn read(text: &str) -> Result<Cow<'_, str>, Denial> {
         true => Cow::Owned(name.to_ascii_lowercase()),
         false => Cow::Borrowed(name),
     })
+}
+
+/// Whether it is its own canonical form, as most are: a name in lower case and no more.
+fn is_plain(text: &str) -> bool {
+    let plain = |byte| is_name_byte(byte) & !byte.is_ascii_uppercase();
+    !text.is_empty() && !text.ends_with('.') && text.bytes().all(plain)
 }
 
 fn split_port(text: &str) -> Result<(&str, &str), Denial> {

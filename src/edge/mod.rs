@@ -17,7 +17,7 @@ use crate::head::{Head, RequestHead, Scheme};
 use crate::headers::{self, Class, Classes};
 
 pub use dialect::{describe, described_target, words};
-pub use forwarded::{Forwarding, Peer};
+pub use forwarded::{Forwarded, Forwarding, Peer};
 pub use path::canonical as canonical_path;
 
 /// The settings of the edge.
@@ -109,11 +109,28 @@ impl Edge {
     /// As [`Self::receive`].
     pub fn receive_described(&self, peer: &Peer, head: &mut Head) -> Result<Arrival, Denial> {
         let mut arrival = self.receive(peer, head)?;
-        // Proxies keep `Upgrade` to themselves; what a WebSocket has besides passes (RFC 6455 §4.1).
-        if arrival.upgrade.is_none() && head.fields.contains(&header::SEC_WEBSOCKET_KEY) {
-            arrival.upgrade = Some((*b"websocket").into());
-        }
+        arrival.upgrade = arrival.upgrade.or_else(|| websocket(head));
         Ok(arrival)
+    }
+
+    /// The same for a request that was described in the fields of a question, which [`Self::receive`]
+    /// has looked at: what is new is the method, the target and, where the proxy tells, the scheme.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub fn receive_asked(
+        &self,
+        question: Arrival,
+        head: &Head,
+        scheme: Option<Scheme>,
+    ) -> Result<Arrival, Denial> {
+        check_message(head)?;
+        self.check_target(head)?;
+        Ok(Arrival {
+            upgrade: websocket(head),
+            scheme: scheme.unwrap_or(question.scheme),
+            ..question
+        })
     }
 
     /// Looks at every field once.
@@ -171,26 +188,25 @@ impl Edge {
     }
 
     fn check_sizes(&self, head: &Head, bytes: usize) -> Result<(), Denial> {
-        let target = head.target.path_and_query().len();
-        let (reason, detail) = if target > self.target_bytes {
-            (
-                Reason::TargetTooLong,
-                "the target exceeds limits.target_bytes",
-            )
-        } else if head.fields.len() > self.header_count {
-            (
-                Reason::HeadersTooLarge,
-                "the header fields exceed limits.header_count",
-            )
+        let target = self.check_target(head)?;
+        let detail = if head.fields.len() > self.header_count {
+            "the header fields exceed limits.header_count"
         } else if bytes + target > self.header_bytes {
-            (
-                Reason::HeadersTooLarge,
-                "the header fields exceed limits.header_bytes",
-            )
+            "the header fields exceed limits.header_bytes"
         } else {
             return Ok(());
         };
-        Err(Denial::new(reason, detail))
+        Err(Denial::new(Reason::HeadersTooLarge, detail))
+    }
+
+    /// Refuses a long target; tells its length otherwise.
+    fn check_target(&self, head: &Head) -> Result<usize, Denial> {
+        let length = head.target.path_and_query().len();
+        if length > self.target_bytes {
+            let detail = "the target exceeds limits.target_bytes";
+            return Err(Denial::new(Reason::TargetTooLong, detail));
+        }
+        Ok(length)
     }
 
     /// A request that names this very process in `Via` has been here before.
@@ -212,8 +228,10 @@ impl Edge {
 
     /// Removes the fields that may not pass, and those that `Connection` nominates.
     fn strip(&self, fields: &mut Fields, trusted: bool) {
-        // The first source present decides, also when the client nominates it away.
-        let may_go = |name: &HeaderName| !self.token_headers.contains(name);
+        // The first source present decides, also when the client nominates it away; and a proxy's
+        // word counts, whatever its client nominates.
+        let said = |name: &HeaderName| trusted && forwarded::SAID.contains(name);
+        let may_go = |name: &HeaderName| !self.token_headers.contains(name) && !said(name);
         let nominated: Vec<_> = headers::nominated(fields).filter(may_go).collect();
         fields.retain(|name, _| match self.classes.of(name) {
             None => true,
@@ -281,6 +299,12 @@ fn check_expectation(fields: &Fields) -> Result<(), Denial> {
             "Expect is not 100-continue",
         )),
     }
+}
+
+/// Proxies keep `Upgrade` to themselves; what a WebSocket has besides passes (RFC 6455 §4.1).
+fn websocket(head: &Head) -> Option<Box<[u8]>> {
+    let key = head.fields.contains(&header::SEC_WEBSOCKET_KEY);
+    key.then(|| (*b"websocket").into())
 }
 
 /// The protocol that the client wants to switch to. `h2c` is ignored, as RFC 9113 §3.1 asks:

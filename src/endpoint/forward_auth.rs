@@ -11,11 +11,15 @@ use crate::config::{self, Dialect, TokenSource};
 use crate::denial::{Denial, Fault};
 use crate::edge;
 use crate::gate::Admission;
-use crate::head::Head;
+use crate::head::{Head, Scheme};
 use crate::respond::{self, Response};
 
 /// nginx takes it before `Cache-Control`, whose `private` it would not keep at all.
 const X_ACCEL_EXPIRES: HeaderName = HeaderName::from_static("x-accel-expires");
+
+/// A yes has so many fields and bytes of them, or it grows.
+const FIELDS: usize = 8;
+const BYTES: usize = 512;
 
 /// The paths where proxies ask.
 #[derive(Debug)]
@@ -51,11 +55,12 @@ impl ForwardAuth {
         }
     }
 
-    /// Turns the question's head into the head of the request that it is about.
+    /// Turns the question's head into the head of the request that it is about; tells its scheme
+    /// where the proxy does.
     ///
     /// # Errors
     /// As [`edge::describe`].
-    pub fn describe(&self, door: usize, head: &mut Head) -> Result<(), Denial> {
+    pub fn describe(&self, door: usize, head: &mut Head) -> Result<Option<Scheme>, Denial> {
         let door = &self.doors[door].settings;
         edge::describe(door.dialect, &door.path, head)
     }
@@ -71,10 +76,9 @@ impl ForwardAuth {
         let door = &self.doors[door];
         let mut response = respond::empty(StatusCode::OK);
         let fields = &mut response.fields;
+        fields.reserve(FIELDS, BYTES);
         for (name, value) in headers {
-            // What stands in a line of a head fits a header.
-            let value = HeaderValue::from_str(value.unwrap_or_default());
-            fields.append(name, &value.unwrap_or(HeaderValue::from_static("")));
+            fields.append_read(name, value.unwrap_or_default().as_bytes());
         }
         fields.append(&header::VARY, &door.vary);
         let seconds = self.life(door, head, admission);

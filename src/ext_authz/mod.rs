@@ -199,7 +199,8 @@ impl Checks {
         }
         let Question { mut head, peer } = question?;
         let forged = verdict::client_copies(&head, sidecar.edge.classes());
-        let admission = sidecar.judge(&peer, &mut head, record, grant).await?;
+        let arrival = sidecar.edge.receive_described(&peer, &mut head)?;
+        let admission = sidecar.judge(&peer, &arrival, &head, record, grant).await?;
         let mut lines = Vec::new();
         sidecar.upstream.announce(&admission, &mut lines);
         let mut verdict = Verdict::allow(&admission, &sidecar.announced, &lines, forged);

@@ -39,7 +39,7 @@ pub struct Asked<'a> {
     pub upgrade: bool,
 }
 
-/// A token as it was sent; nothing is known about it but its characters.
+/// A token as it was sent; nothing is known about it but its length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bearer<'a> {
     /// The token.
@@ -118,24 +118,12 @@ impl Sources {
         (read && protocol::tokens(fields).next().is_some()).then_some(protocol::BEARER)
     }
 
-    /// Length first, then the characters of RFC 6750 §2.1 (`b64token`).
+    /// Its length; its characters are looked at when nobody knows it ([`super::token::shape`]).
     fn check(&self, token: &[u8]) -> Result<(), Denial> {
         if token.is_empty() {
             return Err(Denial::new(Reason::TokenMissing, "its place is empty"));
         }
-        if token.len() > self.max_bytes {
-            return Err(Denial::new(
-                Reason::TokenTooLarge,
-                "it is longer than `limits.token_bytes`",
-            ));
-        }
-        let padding = token.iter().rev().take_while(|byte| **byte == b'=');
-        let digits = &token[..token.len() - padding.count()];
-        let good = |good, byte: &u8| good & is_token_byte(*byte);
-        if digits.is_empty() || !digits.iter().fold(true, good) {
-            return malformed("it holds characters that no token has");
-        }
-        Ok(())
+        super::token::size(token, self.max_bytes)
     }
 
     /// A browser sends cookies whoever made it ask. So a cookie counts for what may change
@@ -197,19 +185,6 @@ fn authorization(fields: &Fields) -> Result<Option<Cow<'_, [u8]>>, Denial> {
         Some((b' ', token)) if !token.is_empty() => Ok(Some(token.into())),
         _ => malformed("`Authorization` is not `Bearer`, one space, and a token"),
     }
-}
-
-/// Whether a token may hold this byte. Written without branches, so that a whole token is
-/// looked at some sixteen bytes at a time: this is on the path of every request.
-fn is_token_byte(byte: u8) -> bool {
-    let within = |first: u8, last: u8| byte.wrapping_sub(first) <= last - first;
-    // `-./` and the digits are neighbours; so are the letters' two ranges.
-    within(b'-', b'9')
-        | within(b'a', b'z')
-        | within(b'A', b'Z')
-        | (byte == b'_')
-        | (byte == b'~')
-        | (byte == b'+')
 }
 
 const SCHEME: &[u8] = b"bearer";

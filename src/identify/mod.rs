@@ -167,8 +167,7 @@ impl Identify {
             return verdict.and_then(|verified| verified.held_by(certificate));
         }
         self.metrics.misses.inc();
-        let token = str::from_utf8(token)
-            .map_err(|_| Denial::new(Reason::TokenMalformed, "it is not text"))?;
+        let token = token::shape(token)?;
         let stop = match self.verify_once(&name, token) {
             Ok(verified) => return verified.held_by(certificate),
             Err(stop) => stop,

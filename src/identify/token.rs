@@ -151,6 +151,32 @@ pub(super) fn size(token: &[u8], max_bytes: usize) -> Result<(), Denial> {
     Ok(())
 }
 
+/// Refuses what holds other characters than those of RFC 6750 §2.1 (`b64token`).
+pub(super) fn shape(token: &[u8]) -> Result<&str, Denial> {
+    let padding = token.iter().rev().take_while(|byte| **byte == b'=');
+    let digits = &token[..token.len() - padding.count()];
+    let good = |good, byte: &u8| good & is_token_byte(*byte);
+    let text = str::from_utf8(token).ok();
+    text.filter(|_| !digits.is_empty() && digits.iter().fold(true, good))
+        .ok_or(Denial::new(
+            Reason::TokenMalformed,
+            "it holds characters that no token has",
+        ))
+}
+
+/// Whether a token may hold this byte. Written without branches, so that a whole token is
+/// looked at some sixteen bytes at a time: tokens are long.
+fn is_token_byte(byte: u8) -> bool {
+    let within = |first: u8, last: u8| byte.wrapping_sub(first) <= last - first;
+    // `-./` and the digits are neighbours; so are the letters' two ranges.
+    within(b'-', b'9')
+        | within(b'a', b'z')
+        | within(b'A', b'Z')
+        | (byte == b'_')
+        | (byte == b'~')
+        | (byte == b'+')
+}
+
 fn describe(header: &Header) -> String {
     let shown = |text: &Option<String>| match text {
         Some(text) => format!("{text:?}"),

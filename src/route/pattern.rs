@@ -71,7 +71,7 @@ impl Pattern {
 
     /// Whether a canonical path matches.
     pub(super) fn matches(&self, path: &str) -> bool {
-        let mut given = path.strip_prefix('/').unwrap_or(path).split('/');
+        let mut given = segments(path.strip_prefix('/').unwrap_or(path));
         for segment in &self.segments {
             match given.next() {
                 Some(text) if segment.matches(text) => {}
@@ -84,6 +84,17 @@ impl Pattern {
             End::Rest => true,
         }
     }
+}
+
+/// What stands between the slashes.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(path);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let slash = text.bytes().position(|byte| byte == b'/');
+        rest = slash.and_then(|slash| text.get(slash + 1..));
+        text.get(..slash.unwrap_or(text.len()))
+    })
 }
 
 impl Segment {

@@ -136,7 +136,7 @@ impl Upstream {
             protocol: self.protocol_for(arrival, &head),
         };
         self.take_token(&mut head);
-        arrival.forwarding.make_room(&mut head.fields);
+        let forwarding = arrival.forwarding.take(&mut head.fields);
         let asked_host = self.rewrite_host(&mut head);
         if body.is_empty() && tells_a_length(&head.fields) {
             // The app would take the next request for this one's body.
@@ -151,7 +151,7 @@ impl Upstream {
             }
             let host = asked_host.as_deref();
             if let Some(host) = host.or(head.fields.get(&header::HOST)) {
-                arrival.forwarding.write(peer, host, out);
+                forwarding.write(peer, host, out);
             }
             self.complete(arrival, edge, &admission, out);
             out.extend_from_slice(b"\r\n");
@@ -288,7 +288,7 @@ impl Upstream {
 
     /// Writes the fields that usher adds beside those of [`crate::edge::Forwarding`]: who forwards,
     /// how, and who is calling. None of them is
-    /// there yet: `edge` and [`crate::edge::Forwarding::make_room`] took out what a client sent.
+    /// there yet: `edge` and [`crate::edge::Forwarding::take`] took out what a client sent.
     fn complete(&self, arrival: &Arrival, edge: &Edge, admission: &Admission, out: &mut Vec<u8>) {
         write_line(out, b"via", &[edge.via().as_bytes()]);
         if let Some(upgrade) = &arrival.upgrade {
@@ -411,9 +411,13 @@ fn tells_a_length(fields: &Fields) -> bool {
 /// Whether an answer goes on for as long as both sides like: events, or messages of a call. A
 /// file that takes long is not cut.
 fn is_endless(fields: &Fields) -> bool {
+    let endless: [&[u8]; 2] = [b"text/event-stream", b"application/grpc"];
     fields.get(&header::CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.to_ascii_lowercase();
-        kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc")
+        let begins = |with: &[u8]| {
+            let start = kind.get(..with.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(with))
+        };
+        endless.into_iter().any(begins)
     })
 }
 

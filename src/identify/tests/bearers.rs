@@ -7,7 +7,7 @@ use super::fixture::tokens;
 use crate::config::TokenSource;
 use crate::denial::Reason;
 use crate::fields::Fields;
-use crate::identify::{Asked, Bearer, Sources};
+use crate::identify::{Asked, Bearer, Sources, token};
 
 fn sources(from: Vec<TokenSource>) -> Sources {
     let mut tokens = tokens();
@@ -49,29 +49,27 @@ fn find(
         authority: "app.example",
         upgrade: lines.iter().any(|(name, _)| *name == "upgrade"),
     };
-    match sources.find(&asked) {
-        Ok(found) => {
-            let text = |bearer: Bearer<'_>| String::from_utf8(bearer.token.into_owned());
-            Ok(found.map(|bearer| text(bearer).unwrap()))
-        }
-        Err(denial) => Err(denial.reason),
-    }
+    let found = sources.find(&asked).and_then(|found| {
+        let text = |bearer: Bearer<'_>| token::shape(&bearer.token).map(str::to_owned);
+        found.map(text).transpose()
+    });
+    found.map_err(|denial| denial.reason)
 }
 
 fn get(lines: &[(&'static str, &str)]) -> Result<Option<String>, Reason> {
     find(&all(), &Method::GET, lines, None)
 }
 
-fn token(text: &str) -> Result<Option<String>, Reason> {
+fn good(text: &str) -> Result<Option<String>, Reason> {
     Ok(Some(text.to_owned()))
 }
 
 #[test]
 fn the_authorization_line() {
     let table = [
-        ("Bearer a.b-c_d~e+f/g==", token("a.b-c_d~e+f/g==")),
-        ("bearer x", token("x")),
-        ("BEARER x", token("x")),
+        ("Bearer a.b-c_d~e+f/g==", good("a.b-c_d~e+f/g==")),
+        ("bearer x", good("x")),
+        ("BEARER x", good("x")),
         ("Bearer", Err(Reason::TokenMalformed)),
         ("Bearer ", Err(Reason::TokenMalformed)),
         ("Bearer  x", Err(Reason::TokenMalformed)),
@@ -101,20 +99,20 @@ fn the_authorization_line() {
 
 #[test]
 fn the_first_source_that_is_present_decides() {
-    let good = [("cookie", "t=c"), ("x-token", "h")];
-    assert_eq!(get(&good), token("c"));
+    let both = [("cookie", "t=c"), ("x-token", "h")];
+    assert_eq!(get(&both), good("c"));
     let basic = [("authorization", "Basic x"), ("cookie", "t=c")];
     assert_eq!(get(&basic), Err(Reason::SchemeRefused));
     let bad = [("cookie", "t=c c"), ("x-token", "h")];
     assert_eq!(get(&bad), Err(Reason::TokenMalformed));
     let empty = [("cookie", "t="), ("x-token", "h")];
-    assert_eq!(get(&empty), token("h"));
+    assert_eq!(get(&empty), good("h"));
     assert_eq!(get(&[("x-token", "")]), Err(Reason::TokenMissing));
     let only_header = sources(vec![TokenSource::Header(HeaderName::from_static(
         "x-token",
     ))]);
     let lines = [("authorization", "Basic x"), ("x-token", "h")];
-    assert_eq!(find(&only_header, &Method::GET, &lines, None), token("h"));
+    assert_eq!(find(&only_header, &Method::GET, &lines, None), good("h"));
 }
 
 #[test]
@@ -131,9 +129,9 @@ fn one_source_twice_is_ambiguous() {
 #[test]
 fn queries() {
     let table = [
-        ("access_token=x", token("x")),
-        ("a=1&access_token=x&b", token("x")),
-        ("access%5Ftoken=x%2Ey", token("x.y")),
+        ("access_token=x", good("x")),
+        ("a=1&access_token=x&b", good("x")),
+        ("access%5Ftoken=x%2Ey", good("x.y")),
         ("Access_Token=x", Ok(None)),
         ("access_token=x&access%5ftoken=y", Err(Reason::TokenTwice)),
         ("access_token=", Err(Reason::TokenMissing)),
@@ -152,17 +150,17 @@ fn queries() {
 fn a_cookie_counts_only_for_our_own_pages() {
     let cross = Err(Reason::CrossSite);
     let table: Vec<(Method, Vec<(&'static str, &str)>, _)> = vec![
-        (Method::GET, vec![], token("c")),
+        (Method::GET, vec![], good("c")),
         (
             Method::HEAD,
             vec![("origin", "https://evil.example")],
-            token("c"),
+            good("c"),
         ),
         (Method::GET, vec![("upgrade", "websocket")], cross.clone()),
         (
             Method::GET,
             vec![("upgrade", "websocket"), ("origin", "https://app.example")],
-            token("c"),
+            good("c"),
         ),
         (
             Method::GET,
@@ -173,17 +171,17 @@ fn a_cookie_counts_only_for_our_own_pages() {
         (
             Method::POST,
             vec![("origin", "https://app.example")],
-            token("c"),
+            good("c"),
         ),
         (
             Method::POST,
             vec![("origin", "https://APP.example:443")],
-            token("c"),
+            good("c"),
         ),
         (
             Method::POST,
             vec![("origin", "https://spa.example")],
-            token("c"),
+            good("c"),
         ),
         (
             Method::POST,
@@ -205,7 +203,7 @@ fn a_cookie_counts_only_for_our_own_pages() {
         (
             Method::POST,
             vec![("sec-fetch-site", "same-origin")],
-            token("c"),
+            good("c"),
         ),
         (
             Method::POST,
@@ -246,7 +244,7 @@ fn a_cookie_counts_only_for_our_own_pages() {
     }
     // A page of another site cannot set a header, so one that is set is no accident.
     let lines = [("authorization", "Bearer a"), ("cookie", "t=c")];
-    assert_eq!(find(&all(), &Method::POST, &lines, None), token("a"));
+    assert_eq!(find(&all(), &Method::POST, &lines, None), good("a"));
 }
 
 #[test]
