@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -25,10 +26,18 @@ const HEADER_READ: Duration = Duration::from_secs(5);
 
 /// Tells whether usher should get traffic.
 pub struct Readiness {
+    /// A reload swaps it.
+    asked: ArcSwap<Asked>,
+    draining: AtomicBool,
+    /// Whether the file says something else than what usher goes by.
+    refused: AtomicBool,
+}
+
+/// Who is asked.
+struct Asked {
     identify: Arc<Identify>,
     users: Option<Arc<Users>>,
     accounts: Option<Arc<Accounts>>,
-    draining: AtomicBool,
 }
 
 impl Readiness {
@@ -38,12 +47,35 @@ impl Readiness {
         users: Option<Arc<Users>>,
         accounts: Option<Arc<Accounts>>,
     ) -> Self {
-        Self {
+        let asked = Asked {
             identify,
             users,
             accounts,
+        };
+        Self {
+            asked: ArcSwap::from_pointee(asked),
             draining: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         }
+    }
+
+    /// Others are asked from now on.
+    pub fn change(
+        &self,
+        identify: Arc<Identify>,
+        users: Option<Arc<Users>>,
+        accounts: Option<Arc<Accounts>>,
+    ) {
+        self.asked.store(Arc::new(Asked {
+            identify,
+            users,
+            accounts,
+        }));
+    }
+
+    /// Whether the last reload was refused: usher stays ready, by the configuration it has.
+    pub fn reloaded(&self, well: bool) {
+        self.refused.store(!well, Ordering::Relaxed);
     }
 
     /// From now on unready.
@@ -54,11 +86,12 @@ impl Readiness {
     /// Whether usher is ready, and the report that says why.
     pub fn report(&self) -> (bool, Value) {
         let draining = self.draining.load(Ordering::SeqCst);
-        let issuers = self.identify.ready();
+        let asked = self.asked.load();
+        let issuers = asked.identify.ready();
         let waiting = issuers
             .iter()
             .any(|issuer| issuer.required && !issuer.has_keys);
-        let users = self
+        let users = asked
             .users
             .as_ref()
             .map(|users| users.degraded())
@@ -67,8 +100,10 @@ impl Readiness {
             .into_iter()
             .map(|what| json!({ "users": what, "error": "cannot be asked" }));
         let failing = |accounts: &Arc<Accounts>| accounts.is_failing();
-        let accounts = self.accounts.as_ref().is_some_and(failing);
+        let accounts = asked.accounts.as_ref().is_some_and(failing);
         let accounts = accounts.then(|| json!({ "accounts": "cannot be asked" }));
+        let refused = self.refused.load(Ordering::Relaxed);
+        let refused = refused.then(|| json!({ "configuration": "not reloaded; the log says why" }));
         let degraded: Vec<_> = issuers
             .iter()
             .filter_map(|issuer| {
@@ -77,6 +112,7 @@ impl Readiness {
             })
             .chain(users)
             .chain(accounts)
+            .chain(refused)
             .collect();
         let missing: Vec<_> = issuers
             .iter()

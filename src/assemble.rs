@@ -1,15 +1,17 @@
-//! Everything that a request meets, made from a configuration.
+//! Everything that a request meets, made from a configuration, and made again from another one.
+
+mod lasting;
+mod part;
 
 use std::fmt;
 use std::sync::Arc;
-
-use prometheus_client::registry::Registry;
 
 use crate::accounts::{self, Accounts};
 use crate::admin::Readiness;
 use crate::announced::Announced;
 use crate::clock::Clock;
-use crate::config::{self, Address, Config, Listen};
+use crate::config::accounts::{Standing, Store};
+use crate::config::{self, Address, Config, Files, Listen};
 use crate::cors::Rules;
 use crate::edge::Edge;
 use crate::endpoint::{AccountEndpoints, Endpoints, ForwardAuth, Projects};
@@ -18,10 +20,13 @@ use crate::identify::{self, Identify, Refresher};
 use crate::identity::{CallerClaims, Kept};
 use crate::route::Routes;
 use crate::sidecar::Sidecar;
-use crate::telemetry::{Sink, Telemetry};
+use crate::telemetry::Sink;
 use crate::tls;
 use crate::upstream::{self, Upstream};
 use crate::users::{self, Users};
+
+use lasting::Lasting;
+use part::{Part, made};
 
 /// What a caller of [`crate::bind`] may want otherwise than `usher serve`.
 #[derive(Debug)]
@@ -92,9 +97,7 @@ pub struct Assembled {
     pub sidecar: Arc<Sidecar>,
     /// Who is this?
     pub identify: Arc<Identify>,
-    /// Whether traffic may come.
-    pub readiness: Arc<Readiness>,
-    /// Tasks that keep the issuers' keys fresh.
+    /// Tasks that keep the issuers' keys fresh, but for those that run already.
     pub refreshers: Vec<Refresher>,
     /// What the workers' pools count.
     pub pools: upstream::Metrics,
@@ -102,16 +105,80 @@ pub struct Assembled {
     pub upstream_tls: Option<tls::Client>,
     /// What is counted about certificates.
     pub tls_metrics: tls::Metrics,
-    /// External users, and the projects whose keys may change.
-    pub accounts: Option<(Arc<Accounts>, Arc<Projects>)>,
+    parts: Parts,
+    lasting: Arc<Lasting>,
 }
+
+/// What the next reload may take over.
+#[derive(Default)]
+struct Parts {
+    users: Option<UsersPart>,
+    accounts: Option<AccountsPart>,
+    asked: Option<AskedPart>,
+    upstream_tls: Option<TlsPart>,
+}
+
+type UsersPart = Part<config::users::Settings, Arc<Users>>;
+type AccountsPart = Part<(Store, Standing), Arc<Accounts>>;
+/// Made of accounts and users too, which their serials stand for.
+type AskedPart = Part<(config::accounts::Settings, u64, u64), Arc<AccountEndpoints>>;
+type TlsPart = Part<(String, config::ClientTls, bool), tls::Client>;
 
 /// Makes the parts; nothing is bound, and no task runs yet.
 ///
 /// # Errors
 /// [`StartError`]: a key file is unusable, or the users' settings are.
 pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, StartError> {
-    let mut registry = Registry::with_prefix("usher");
+    let lasting = Arc::new(Lasting::new(&settings.log, options));
+    build(settings, lasting, None).await
+}
+
+impl Assembled {
+    /// The same for other settings. What was made of the same is taken over, with all that it
+    /// remembers and every connection it has; the rest is made anew. Nothing changes for anybody
+    /// until what comes of it is used.
+    ///
+    /// # Errors
+    /// As [`assemble`].
+    pub async fn again(&self, settings: &Config) -> Result<Self, StartError> {
+        build(settings, self.lasting.clone(), Some(self)).await
+    }
+
+    /// Seconds since 1970.
+    pub fn now(&self) -> i64 {
+        self.lasting.clock.now()
+    }
+
+    /// Whether traffic may come.
+    pub fn readiness(&self) -> Readiness {
+        let (users, accounts) = self.depends_on();
+        Readiness::new(self.identify.clone(), users, accounts)
+    }
+
+    /// From now on these parts are asked.
+    pub fn answer_for(&self, readiness: &Readiness) {
+        let (users, accounts) = self.depends_on();
+        readiness.change(self.identify.clone(), users, accounts);
+    }
+
+    fn depends_on(&self) -> (Option<Arc<Users>>, Option<Arc<Accounts>>) {
+        (made(&self.parts.users), made(&self.parts.accounts))
+    }
+
+    /// External users, and the projects whose keys may change.
+    pub fn accounts(&self) -> Option<(Arc<Accounts>, Arc<Projects>)> {
+        let asked = made(&self.parts.asked)?;
+        made(&self.parts.accounts).map(|accounts| (accounts, asked.projects().clone()))
+    }
+}
+
+async fn build(
+    settings: &Config,
+    lasting: Arc<Lasting>,
+    before: Option<&Assembled>,
+) -> Result<Assembled, StartError> {
+    let nothing = Parts::default();
+    let taken = before.map_or(&nothing, |before| &before.parts);
     let mut kept = Kept::default();
     let routes = Routes::new(settings, &mut kept);
     let claims = Endpoints::claims(&settings.endpoints, &mut kept);
@@ -121,136 +188,154 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         .as_ref()
         .map(|_| CallerClaims::new(&mut kept));
     let project = settings.accounts.as_ref().map(|_| Own::claim(&mut kept));
-    let (identify, refreshers) = identify(settings, kept, &options.clock, &mut registry)?;
-    let users = users(settings, &options.clock, &mut registry).await?;
-    let accounts = accounts(settings, users.as_ref(), &options.clock, &mut registry).await?;
-    let (accounts, asked) = accounts.unzip();
-    let own = accounts.clone().zip(project);
+    let users_part = users(settings, &lasting, taken).await?;
+    let asked_users = users_part.as_ref().map_or(0, |part| part.serial);
+    let (identify, refreshers) = identify(settings, kept, asked_users, &lasting, before)?;
+    let accounts_part = accounts(settings, &lasting, taken).await?;
+    let parts = Parts {
+        asked: asked(settings, (&users_part, &accounts_part), &lasting, taken).await?,
+        users: users_part,
+        accounts: accounts_part,
+        upstream_tls: upstream_tls(&settings.upstream, &lasting, taken).await?,
+    };
+    let own = made(&parts.accounts).zip(project);
     let own = own.map(|(accounts, project)| Own::new(accounts, project));
-    let projects = asked
-        .as_ref()
-        .map(|asked: &AccountEndpoints| asked.projects().clone());
-    let pools = upstream::Metrics::default();
-    pools.register(&mut registry);
-    let tls_metrics = tls::Metrics::default();
-    tls_metrics.register(&mut registry);
+    let users = made(&parts.users).zip(caller);
     let names = routes.all().iter().map(|route| route.name.clone());
-    let forward_auth = ForwardAuth::new(settings, options.clock.clone());
-    let telemetry = Telemetry::new(
-        &settings.log,
-        names.collect(),
-        registry,
-        options.clock.clone(),
-        options.access,
-    );
     let sidecar = Sidecar {
-        edge: Arc::new(edge(settings)),
+        edge: Arc::new(edge(settings, &lasting.instance)),
+        telemetry: lasting.telemetry.for_routes(names.collect()),
         routes,
-        gate: Gate::new(identify.clone(), users.clone().zip(caller), own.clone()),
-        endpoints: Endpoints::new(
-            claims,
-            &identify,
-            users.clone().zip(caller),
-            asked,
-            own.as_ref(),
-        ),
-        forward_auth,
+        gate: Gate::new(identify.clone(), users.clone(), own.clone()),
+        endpoints: Endpoints::new(claims, &identify, users, made(&parts.asked), own.as_ref()),
+        forward_auth: ForwardAuth::new(settings, lasting.clock.clone()),
         announced: Announced::new(&settings.headers),
         cors: Rules::new(settings),
-        upstream: Upstream::new(settings, identify.clone(), options.clock.clone()),
-        telemetry,
+        upstream: Upstream::new(settings, identify.clone(), lasting.clock.clone()),
         max_requests: settings.limits.requests,
+        head_bytes: settings.limits.header_bytes + settings.limits.target_bytes,
     };
     Ok(Assembled {
         sidecar: Arc::new(sidecar),
-        readiness: Arc::new(Readiness::new(identify.clone(), users, accounts.clone())),
         identify,
         refreshers,
-        pools,
-        upstream_tls: upstream_tls(&settings.upstream)?,
-        tls_metrics,
-        accounts: accounts.zip(projects),
+        pools: lasting.pools.clone(),
+        upstream_tls: made(&parts.upstream_tls),
+        tls_metrics: lasting.tls.clone(),
+        parts,
+        lasting,
     })
 }
 
+/// `users`: the serial of those who are asked.
 fn identify(
     settings: &Config,
     kept: Kept,
-    clock: &Clock,
-    registry: &mut Registry,
+    users: u64,
+    lasting: &Lasting,
+    before: Option<&Assembled>,
 ) -> Result<(Arc<Identify>, Vec<Refresher>), StartError> {
-    let metrics = identify::Metrics::default();
-    metrics.register(registry);
     let settings = identify::Settings {
         issuers: settings.issuers.clone(),
         tokens: settings.tokens.clone(),
         headers: settings.headers.clone(),
         kept,
         identity_bytes: settings.limits.identity_bytes,
+        files: settings.files.clone(),
+        users,
     };
-    let (identify, refreshers) =
-        Identify::new(settings, clock.clone(), metrics).map_err(StartError::Keys)?;
+    let identify = match before {
+        Some(before) => before.identify.again(&settings),
+        None => Identify::new(settings, lasting.clock.clone(), lasting.identify.clone()),
+    };
+    let (identify, refreshers) = identify.map_err(StartError::Keys)?;
     Ok((Arc::new(identify), refreshers))
 }
 
 async fn users(
     settings: &Config,
-    clock: &Clock,
-    registry: &mut Registry,
-) -> Result<Option<Arc<Users>>, StartError> {
-    let Some(settings) = &settings.users else {
+    lasting: &Lasting,
+    taken: &Parts,
+) -> Result<Option<UsersPart>, StartError> {
+    let Some(wanted) = &settings.users else {
         return Ok(None);
     };
-    let metrics = users::metrics::Metrics::default();
-    metrics.register(registry);
-    let users = Users::open(settings.clone(), metrics, clock.clone()).await;
-    users.map(Arc::new).map(Some).map_err(StartError::Users)
+    let made_of = (wanted.clone(), settings.files.only(&wanted.files()));
+    let (metrics, clock) = (lasting.users().clone(), lasting.clock.clone());
+    let opening = async {
+        let opened = Users::open(wanted.clone(), metrics, clock).await;
+        opened.map(Arc::new).map_err(StartError::Users)
+    };
+    let part = Part::take_over(&taken.users, made_of, lasting, opening);
+    part.await.map(Some)
 }
 
-fn upstream_tls(settings: &config::Upstream) -> Result<Option<tls::Client>, StartError> {
+/// The accounts of external users.
+async fn accounts(
+    settings: &Config,
+    lasting: &Lasting,
+    taken: &Parts,
+) -> Result<Option<AccountsPart>, StartError> {
+    let Some(wanted) = &settings.accounts else {
+        return Ok(None);
+    };
+    let kept = (wanted.store.clone(), wanted.standing);
+    let made_of = (kept, settings.files.only(&wanted.files()));
+    let (metrics, clock) = (lasting.accounts().clone(), lasting.clock.clone());
+    let opening = async {
+        let opened = Accounts::open(wanted, metrics, clock).await;
+        opened.map(Arc::new).map_err(StartError::Accounts)
+    };
+    let part = Part::take_over(&taken.accounts, made_of, lasting, opening);
+    part.await.map(Some)
+}
+
+/// The endpoints of external users.
+async fn asked(
+    settings: &Config,
+    (users, accounts): (&Option<UsersPart>, &Option<AccountsPart>),
+    lasting: &Lasting,
+    taken: &Parts,
+) -> Result<Option<AskedPart>, StartError> {
+    let (Some(wanted), Some(accounts)) = (&settings.accounts, accounts) else {
+        return Ok(None);
+    };
+    let users_serial = users.as_ref().map_or(0, |part| part.serial);
+    let made_of = (wanted.clone(), accounts.serial, users_serial);
+    let (accounts, users, clock) = (accounts.made.clone(), made(users), lasting.clock.clone());
+    let making = async {
+        let asked = AccountEndpoints::new(wanted, accounts, users, clock);
+        let unusable = |why| StartError::Accounts(accounts::StartError(why));
+        asked.map(Arc::new).map_err(unusable)
+    };
+    // The files of projects are followed by themselves.
+    let part = Part::take_over(&taken.asked, (made_of, Files::default()), lasting, making);
+    part.await.map(Some)
+}
+
+async fn upstream_tls(
+    settings: &config::Upstream,
+    lasting: &Lasting,
+    taken: &Parts,
+) -> Result<Option<TlsPart>, StartError> {
     let (Some(tls), Address::Tcp(host, _)) = (&settings.tls, &settings.address) else {
         return Ok(None);
     };
-    let client = tls::client(host, tls, settings.http2).map_err(StartError::Tls)?;
-    Ok(Some(client))
+    let made_of = (host.clone(), tls.clone(), settings.http2);
+    let making = async { tls::client(host, tls, settings.http2).map_err(StartError::Tls) };
+    // Its files are followed by themselves.
+    let made_of = (made_of, Files::default());
+    let part = Part::take_over(&taken.upstream_tls, made_of, lasting, making);
+    part.await.map(Some)
 }
 
-/// External users: their accounts, and the endpoints that they ask.
-async fn accounts(
-    settings: &Config,
-    users: Option<&Arc<Users>>,
-    clock: &Clock,
-    registry: &mut Registry,
-) -> Result<Option<(Arc<Accounts>, AccountEndpoints)>, StartError> {
-    let Some(settings) = &settings.accounts else {
-        return Ok(None);
-    };
-    let metrics = accounts::metrics::Metrics::default();
-    metrics.register(registry);
-    let opened = Accounts::open(settings, metrics, clock.clone()).await;
-    let accounts = Arc::new(opened.map_err(StartError::Accounts)?);
-    let users = users.cloned();
-    let asked = AccountEndpoints::new(settings, accounts.clone(), users, clock.clone());
-    let asked = asked.map_err(|why| StartError::Accounts(accounts::StartError(why)))?;
-    Ok(Some((accounts, asked)))
-}
-
-fn edge(settings: &Config) -> Edge {
+fn edge(settings: &Config, instance: &str) -> Edge {
     Edge::new(
         &settings.headers,
         &settings.header_exceptions,
         settings.trusted_proxies.clone(),
         &settings.tokens.from,
         &settings.limits,
-        &instance(),
+        instance,
     )
-}
-
-/// A name for this process among all the proxies in the world, for `Via`.
-fn instance() -> String {
-    let mut bytes = [0; 6];
-    // Without randomness the name is the same everywhere; a chain of two ushers then looks
-    // like a loop, which is refused rather than let through.
-    let _ = getrandom::fill(&mut bytes);
-    data_encoding::HEXLOWER.encode(&bytes)
 }

@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stream`] |
+//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`] |
 //! | settings | [`config`] |
 //! | storage | [`database`] |
 //! | abilities | [`identify`], [`users`], [`accounts`], [`route`], [`edge`], [`tls`], [`telemetry`] |
@@ -53,6 +53,7 @@ pub mod route;
 mod run;
 pub mod secret;
 pub mod sidecar;
+pub mod stamp;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;
@@ -62,4 +63,4 @@ pub mod users;
 pub mod wire;
 
 pub use assemble::{Assembled, Options, StartError, assemble};
-pub use run::{Bound, Ended, bind};
+pub use run::{Bound, Ended, Source, bind};

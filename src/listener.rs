@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -31,9 +32,8 @@ use crate::upstream::SWEEP;
 
 use connection::Server;
 use crowd::{Crowd, Full, Seat};
-use door::Hall;
 
-pub use door::{Closed, Door, Doors};
+pub use door::{Closed, Door, Doors, Hall};
 
 /// How long accepting rests when the process is out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -80,8 +80,8 @@ impl Drop for Place {
 pub struct Workers {
     lanes: Vec<Lane>,
     open: Arc<AtomicUsize>,
-    limit: usize,
-    crowd: Option<Arc<Crowd>>,
+    limit: AtomicUsize,
+    crowd: Arc<Crowd>,
     metrics: ConnectionMetrics,
 }
 
@@ -89,6 +89,9 @@ pub struct Workers {
 struct Lane {
     connections: mpsc::UnboundedSender<Accepted>,
     open: Arc<AtomicUsize>,
+    /// What answers requests; a reload swaps it.
+    worker: Arc<ArcSwap<Worker>>,
+    server: Arc<Server>,
 }
 
 impl Workers {
@@ -113,10 +116,28 @@ impl Workers {
         Ok(Self {
             lanes,
             open: Arc::default(),
-            limit: settings.limits.connections,
+            limit: AtomicUsize::new(settings.limits.connections),
             crowd,
             metrics,
         })
+    }
+
+    /// What answers requests now, lane by lane.
+    pub fn current(&self) -> Vec<Arc<Worker>> {
+        let current = |lane: &Lane| lane.worker.load_full();
+        self.lanes.iter().map(current).collect()
+    }
+
+    /// Swaps what answers requests, lane by lane: the next request on every connection is answered
+    /// by these `workers`, by these `settings`.
+    pub fn change(&self, workers: Vec<Worker>, settings: &Config) {
+        self.limit
+            .store(settings.limits.connections, Ordering::Relaxed);
+        self.crowd.change(settings);
+        for (lane, worker) in self.lanes.iter().zip(workers) {
+            lane.worker.store(Arc::new(worker));
+            lane.server.change(settings);
+        }
     }
 
     /// Accepts until the future is dropped.
@@ -126,7 +147,9 @@ impl Workers {
     pub async fn accept(&self, door: &Door, guard: &Guard) -> io::Result<()> {
         loop {
             match door.socket.accept().await {
-                Ok((stream, address)) => self.hand_over(&door.hall, stream, address, guard),
+                Ok((stream, address)) => {
+                    self.hand_over(&door.hall.load(), stream, address, guard);
+                }
                 Err(error) => rest_after(error).await?,
             }
         }
@@ -166,7 +189,7 @@ impl Workers {
     /// that the client may have.
     fn place(&self, hall: &Arc<Hall>, address: Option<SocketAddr>) -> Option<(&Lane, Place)> {
         let seat = match hall.tells_clients_apart() {
-            true => seat(self.crowd.as_ref(), address).ok()?,
+            true => seat(&self.crowd, address).ok()?,
             // A proxy has yet to say who the client is.
             false => None,
         };
@@ -174,7 +197,7 @@ impl Workers {
             .lanes
             .iter()
             .min_by_key(|lane| lane.open.load(Ordering::Relaxed))?;
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -193,9 +216,8 @@ impl Workers {
 }
 
 /// A place among those of the client, where they are counted.
-fn seat(crowd: Option<&Arc<Crowd>>, address: Option<SocketAddr>) -> Result<Option<Seat>, Full> {
-    let client = address.map(|address| address.ip());
-    crowd.map_or(Ok(None), |crowd| crowd.enter(client))
+fn seat(crowd: &Arc<Crowd>, address: Option<SocketAddr>) -> Result<Option<Seat>, Full> {
+    crowd.enter(address.map(|address| address.ip()))
 }
 
 /// Serves one connection until it ends, as a worker does with each; for benchmarks.
@@ -215,13 +237,14 @@ pub async fn converse(
         metrics: metrics.clone(),
         seat: None,
     };
-    let server = Server::new(settings, None, metrics);
+    let server = Server::new(settings, Crowd::new(settings), metrics);
     let arriving = connection::Arriving {
         stream: stream.into(),
         address: Some(address),
         hall,
         place,
     };
+    let worker = Arc::new(ArcSwap::from(worker));
     server.converse(&worker, arriving, guard).await;
 }
 
@@ -241,23 +264,27 @@ fn start_lane(index: usize, worker: Worker, server: Server) -> io::Result<Lane> 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let worker = Arc::new(ArcSwap::from_pointee(worker));
+    let server = Arc::new(server);
+    let serving = serve(worker.clone(), server.clone(), waiting);
     std::thread::Builder::new()
         .name(format!("worker-{index}"))
-        .spawn(move || runtime.block_on(serve(worker, Arc::new(server), waiting)))?;
+        .spawn(move || runtime.block_on(serving))?;
     Ok(Lane {
         connections,
         open: Arc::default(),
+        worker,
+        server,
     })
 }
 
 /// Serves what arrives until the accept loop is gone; connections that still live then are
 /// ended with the runtime, after the drain has waited for them.
 async fn serve(
-    worker: Worker,
+    worker: Arc<ArcSwap<Worker>>,
     server: Arc<Server>,
     mut waiting: mpsc::UnboundedReceiver<Accepted>,
 ) {
-    let worker = Arc::new(worker);
     let mut sweep = tokio::time::interval(SWEEP);
     let watchman = tokio::spawn(server.clone().watch());
     loop {
@@ -266,7 +293,7 @@ async fn serve(
                 Some(accepted) => server.start(&worker, accepted),
                 None => break,
             },
-            _ = sweep.tick() => worker.pool.sweep(),
+            _ = sweep.tick() => worker.load().pool.sweep(),
         }
     }
     watchman.abort();

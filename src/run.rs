@@ -1,9 +1,13 @@
-//! From a configuration to a running usher, and to its end.
+//! From a configuration to a running usher, through its reloads, and to its end.
+
+mod fixed;
+mod reload;
+mod running;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -12,21 +16,23 @@ use crate::assemble::{Assembled, Options, StartError, assemble};
 use crate::config::{Config, Listen, Listener, Shutdown};
 use crate::drain::Drain;
 use crate::ext_authz::ExtAuthz;
-use crate::listener::{self, Closed, Door, Doors, Workers};
-use crate::sidecar::Worker;
-use crate::tls::{self, Followed};
-use crate::upstream::Pool;
+use crate::listener::{self, Closed, Door, Doors};
+use crate::sidecar::Sidecar;
 
-/// How often verdicts whose time is over leave memory.
-const SWEEP: Duration = Duration::from_secs(60);
+pub use reload::Source;
+use running::Running;
 
 /// An usher whose sockets are bound, so that every address is known.
 pub struct Bound {
-    doors: Vec<Door>,
+    doors: Vec<Arc<Door>>,
     admin: Option<Admin>,
     ext_authz: Option<ExtAuthz>,
+    /// What decides for `ext_authz`.
+    decides: Arc<ArcSwap<Sidecar>>,
+    readiness: Arc<Readiness>,
     parts: Assembled,
     settings: Config,
+    source: Option<Source>,
 }
 
 /// How usher ended.
@@ -45,26 +51,28 @@ pub enum Ended {
 pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartError> {
     let parts = assemble(&settings, options).await?;
     let doors = doors(&settings, &parts)?;
+    let readiness = Arc::new(parts.readiness());
     let admin = match settings.admin {
         Some(address) => {
-            let (readiness, telemetry) = (parts.readiness.clone(), parts.sidecar.telemetry.clone());
+            let (readiness, telemetry) = (readiness.clone(), parts.sidecar.telemetry.clone());
             Some(Admin::new(bound(address)?, readiness, telemetry))
         }
         None => None,
     };
+    let decides = Arc::new(ArcSwap::from(parts.sidecar.clone()));
     let ext_authz = match &settings.ext_authz {
-        Some(door) => {
-            let (listener, sidecar) = (bound(door.listen)?, parts.sidecar.clone());
-            Some(ExtAuthz::new(listener, sidecar, &settings.limits))
-        }
+        Some(door) => Some(ExtAuthz::new(bound(door.listen)?, decides.clone())),
         None => None,
     };
     Ok(Bound {
         doors,
         admin,
         ext_authz,
+        decides,
+        readiness,
         parts,
         settings,
+        source: None,
     })
 }
 
@@ -73,10 +81,10 @@ fn bound(address: SocketAddr) -> Result<TcpListener, StartError> {
     listener::bind(address).map_err(|error| StartError::Bind(Listen::Tcp(address), error))
 }
 
-fn doors(settings: &Config, parts: &Assembled) -> Result<Vec<Door>, StartError> {
+fn doors(settings: &Config, parts: &Assembled) -> Result<Vec<Arc<Door>>, StartError> {
     let mut doors = Doors::new(parts.sidecar.telemetry.metrics().connections.clone());
     let open = |listener: &Listener| {
-        let opened = doors.open(listener);
+        let opened = doors.open(listener).map(Arc::new);
         opened.map_err(|closed| match closed {
             Closed::Bind(error) => StartError::Bind(listener.listen.clone(), error),
             Closed::Tls(problem) => StartError::Tls(problem),
@@ -88,13 +96,16 @@ fn doors(settings: &Config, parts: &Assembled) -> Result<Vec<Door>, StartError> 
 impl Bound {
     /// The real TCP addresses, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.doors.iter().filter_map(Door::address).collect()
+        self.doors
+            .iter()
+            .filter_map(|door| door.address())
+            .collect()
     }
 
     /// Where callers connect, in the words of the configuration but with real addresses.
     pub fn places(&self) -> Vec<String> {
         let doors = self.doors.iter().zip(&self.settings.listeners);
-        let place = |(door, listener): (&Door, &Listener)| match door.address() {
+        let place = |(door, listener): (&Arc<Door>, &Listener)| match door.address() {
             Some(address) => address.to_string(),
             None => listener.listen.to_string(),
         };
@@ -112,95 +123,46 @@ impl Bound {
         door.and_then(|door| door.address().ok())
     }
 
+    /// The same, and the configuration is followed where it comes from while usher runs.
+    #[must_use]
+    pub fn following(mut self, source: Source) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// Serves until `stop` resolves, then drains; gives up draining when `now` resolves.
     ///
     /// # Errors
     /// When a listening socket dies, or no thread can be started.
     pub async fn run(
-        self,
+        mut self,
         stop: impl Future<Output = ()>,
         now: impl Future<Output = ()>,
     ) -> Result<Ended, StartError> {
         let drain = Drain::new();
         let telemetry = self.parts.sidecar.telemetry.clone();
-        let workers =
-            Arc::new(Workers::start(self.workers(), &self.settings).map_err(StartError::Threads)?);
-        let followed = self.followed();
-        let mut background = JoinSet::new();
-        for refresher in self.parts.refreshers {
-            background.spawn(refresher.run());
+        let readiness = self.readiness.clone();
+        let mut admin = JoinSet::new();
+        if let Some(listener) = self.admin.take() {
+            admin.spawn(listener.run());
         }
-        let identify = self.parts.identify.clone();
-        background.spawn(async move {
-            let mut sweep = tokio::time::interval(SWEEP);
-            loop {
-                sweep.tick().await;
-                identify.sweep();
-            }
-        });
-        background.spawn(tls::follow(followed, self.parts.tls_metrics.clone()));
-        if let Some((accounts, projects)) = self.parts.accounts {
-            background.spawn(async move {
-                accounts.sweep_for_ever(tokio::time::interval(SWEEP)).await;
-            });
-            background.spawn(projects.watch());
-        }
-        if let Some(admin) = self.admin {
-            background.spawn(admin.run());
-        }
-        let mut accepting = JoinSet::new();
-        for (door, listener) in self.doors.into_iter().zip(self.settings.listeners.clone()) {
-            let (workers, guard) = (workers.clone(), drain.guard());
-            accepting.spawn(async move {
-                let ended = workers.accept(&door, &guard).await;
-                ended.map_err(|error| StartError::Bind(listener.listen, error))
-            });
-        }
-        if let Some(ext_authz) = self.ext_authz {
-            let guard = drain.guard();
-            accepting.spawn(async move {
-                ext_authz.run(guard).await;
-                Ok(())
-            });
-        }
+        let ext_authz = self.ext_authz.take();
+        let source = self.source.take();
+        let doors = std::mem::take(&mut self.doors);
+        let mut running = Running::start(self, &doors)?;
+        let mut accepting = running.accept(doors, ext_authz, &drain.guard());
         tokio::select! {
             () = stop => {}
             Some(Ok(Err(error))) = accepting.join_next() => return Err(error),
+            never = reload::follow(&mut running, source) => match never {},
         }
-        let ending = end(
-            &self.settings.shutdown,
-            &self.parts.readiness,
-            accepting,
-            drain,
-        );
+        let shutdown = &running.settings().shutdown;
         let ended = tokio::select! {
-            ended = ending => ended,
+            ended = end(shutdown, &readiness, accepting, drain) => ended,
             () = now => Ended::Cut,
         };
         telemetry.finish().await;
         Ok(ended)
-    }
-
-    /// Everything whose certificates may change.
-    fn followed(&self) -> Vec<Followed> {
-        let app = self.parts.upstream_tls.iter();
-        let app = app.map(|tls| Followed::Client(tls.config.clone()));
-        self.doors
-            .iter()
-            .filter_map(Door::followed)
-            .chain(app)
-            .collect()
-    }
-
-    fn workers(&self) -> Vec<Worker> {
-        let worker = |_| Worker {
-            sidecar: self.parts.sidecar.clone(),
-            pool: Arc::new(
-                Pool::new(&self.settings, self.parts.pools.clone())
-                    .with_tls(self.parts.upstream_tls.clone()),
-            ),
-        };
-        (0..self.settings.workers).map(worker).collect()
     }
 }
 

@@ -38,15 +38,24 @@ pub struct Sidecar {
     pub telemetry: Arc<Telemetry>,
     /// How many requests may be under way, counted until their answers have ended.
     pub max_requests: usize,
+    /// Bytes that a request's head may have.
+    pub head_bytes: usize,
 }
 
-/// One worker's view: what is shared, and its own connections to the app.
+/// One worker's view: what is shared, and its own connections to the app. A reload puts another
+/// one in its place: each request is answered by the one that was there when it began.
 #[derive(Clone)]
 pub struct Worker {
     /// What all workers share.
     pub sidecar: Arc<Sidecar>,
     /// Connections that no other worker uses.
     pub pool: Arc<Pool>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").finish_non_exhaustive()
+    }
 }
 
 impl Worker {

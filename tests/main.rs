@@ -39,6 +39,7 @@ mod operations;
 mod paths;
 mod proxy_protocol;
 mod proxying;
+mod reload;
 mod routes;
 mod sources;
 mod tls;

@@ -40,6 +40,10 @@ enum Command {
     ///
     /// Ends on SIGTERM or SIGINT: unready first, then no new connections, then requests under
     /// way are finished until `shutdown.deadline`. A second signal ends at once.
+    ///
+    /// Reads the file again on SIGHUP, or when it or a file that it names has changed. A bad one
+    /// changes nothing; a good one is used for the next request on every connection. `listen`,
+    /// `admin`, `ext_authz.listen`, `workers` and `log` take a restart.
     Serve {
         /// The configuration file (YAML or JSON).
         #[arg(long, short, env = "USHER_CONFIG", value_name = "FILE")]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::assemble::Options;
 use crate::config::{self, Config};
-use crate::run::{Bound, Ended, bind};
+use crate::run::{Bound, Ended, Source, bind};
 use crate::telemetry;
 
 use super::{EX_CONFIG, fail};
@@ -28,7 +29,11 @@ pub(super) fn run(file: &Path) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    serve(loaded.config, |bound| {
+    let source = Source {
+        file: file.to_owned(),
+        asked: Arc::default(),
+    };
+    serve(loaded.config, Some(source), |bound| {
         for address in bound.places() {
             tracing::info!(%address, "listening");
         }
@@ -43,7 +48,11 @@ pub(super) fn run(file: &Path) -> ExitCode {
 }
 
 /// Binds, tells, and serves until a signal.
-pub(super) fn serve(settings: Config, tell: impl FnOnce(&Bound)) -> ExitCode {
+pub(super) fn serve(
+    settings: Config,
+    source: Option<Source>,
+    tell: impl FnOnce(&Bound),
+) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -59,6 +68,13 @@ pub(super) fn serve(settings: Config, tell: impl FnOnce(&Bound)) -> ExitCode {
         let bound = match bind(settings, Options::default()).await {
             Ok(bound) => bound,
             Err(error) => return fail(error),
+        };
+        let bound = match source {
+            Some(source) => match hang_ups(&source) {
+                Ok(()) => bound.following(source),
+                Err(error) => return fail(format_args!("cannot listen for signals: {error}")),
+            },
+            None => bound,
         };
         tell(&bound);
         match bound.run(reached(first), reached(second)).await {
@@ -90,6 +106,18 @@ fn signals() -> std::io::Result<(Reached, Reached)> {
         }
     });
     Ok((first, second))
+}
+
+/// Asks for a reload at every SIGHUP.
+fn hang_ups(source: &Source) -> std::io::Result<()> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let asked = source.asked.clone();
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            asked.notify_one();
+        }
+    });
+    Ok(())
 }
 
 async fn reached(mut signal: Reached) {

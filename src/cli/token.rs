@@ -188,6 +188,8 @@ fn verify(file: &std::path::Path, token: String) -> ExitCode {
         headers: loaded.config.headers,
         kept: Kept::default(),
         identity_bytes: loaded.config.limits.identity_bytes,
+        files: loaded.config.files,
+        users: 0,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -11,7 +11,7 @@ use crate::secret::Secret;
 pub const OWN_ISSUER: &str = "accounts";
 
 /// Everything about external users.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Where accounts are kept.
     pub store: Store,
@@ -38,10 +38,18 @@ impl Settings {
     pub fn has_public_keys(&self) -> bool {
         matches!(self.tokens.access.key, IssuedKey::Private(_))
     }
+
+    /// The files that are read when the accounts are opened.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.store {
+            Store::Postgres(settings) => settings.ca_file.iter().cloned().collect(),
+            Store::Sqlite(_) => Vec::new(),
+        }
+    }
 }
 
 /// Where accounts are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Store {
     /// A database file on this machine; made when it is missing.
     Sqlite(PathBuf),
@@ -50,7 +58,7 @@ pub enum Store {
 }
 
 /// A customer whose server signs for its users.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Project {
     /// The id in paths and in the claim `iss`: letters, digits, `-`, `_`, `.`.
     pub id: String,
@@ -101,7 +109,7 @@ impl Default for ProjectLimits {
 }
 
 /// The tokens that a login is answered with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IssuedTokens {
     /// The claim `iss` of both.
     pub issuer: String,
@@ -118,7 +126,7 @@ pub struct IssuedTokens {
 }
 
 /// One of the two tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IssuedToken {
     /// What signs it.
     pub key: IssuedKey,

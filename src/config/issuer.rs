@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::secret::Secret;
 
 /// Who signs tokens, and what a token of theirs must look like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Issuer {
     /// The configured name, used in logs, metrics and keys; unique.
     pub name: String,
@@ -65,7 +65,7 @@ pub enum Audiences {
 }
 
 /// Where an issuer's keys come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum KeySource {
     /// OpenID Connect discovery under the issuer's URL.
     Discovery {

@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use aws_lc_rs::digest;
+
+use super::files::Files;
 use super::problem::{Problem, Severity};
 use super::report::Report;
 use super::resolve::{Context, resolve};
@@ -19,6 +22,15 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+/// What came of reading a configuration, and what was looked at for it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The configuration, or all that is wrong with it.
+    pub outcome: Result<Loaded, Vec<Problem>>,
+    /// The files, as they were.
+    pub files: Files,
+}
+
 /// Reads a configuration file, with this process's environment. Paths in it are relative to
 /// its folder.
 ///
@@ -26,6 +38,18 @@ pub struct Loaded {
 ///
 /// Everything that is wrong with it, in the order of the file, warnings included.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
+    attempt(path).outcome
+}
+
+/// The same, for whoever tries again when a file changes.
+pub fn attempt(path: &Path) -> Attempt {
+    let mut files = Files::default();
+    files.note(path);
+    let outcome = from_file(path, &mut files);
+    Attempt { outcome, files }
+}
+
+fn from_file(path: &Path, files: &mut Files) -> Result<Loaded, Vec<Problem>> {
     let name = path.display().to_string();
     let text = read_text(path).map_err(|error| {
         let remedy = "Check that the file is there and may be read, or name another.";
@@ -39,9 +63,8 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
             "Save it as UTF-8.",
         )]
     })?;
-    parse_in(&text, &name, path.parent(), &|name| {
-        std::env::var(name).ok()
-    })
+    let env = |name: &str| std::env::var(name).ok();
+    parse_in(&text, &name, path.parent(), &env, files)
 }
 
 /// Reads a configuration from text; `name` stands for it in messages. Paths in it are relative
@@ -55,7 +78,7 @@ pub fn parse(
     name: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Vec<Problem>> {
-    parse_in(text, name, None, env)
+    parse_in(text, name, None, env, &mut Files::default())
 }
 
 fn parse_in(
@@ -63,6 +86,7 @@ fn parse_in(
     name: &str,
     folder: Option<&Path>,
     env: Environment<'_>,
+    files: &mut Files,
 ) -> Result<Loaded, Vec<Problem>> {
     let mut report = Report::new(name);
     let Some(mut root) = source::read(text, &mut report) else {
@@ -76,8 +100,10 @@ fn parse_in(
         report,
         env,
         folder,
+        files,
     };
-    let config = resolve(file, &mut cx);
+    let mut config = resolve(file, &mut cx);
+    config.hash = hash(text);
     let failed = cx.report.has_errors();
     let problems = cx.report.into_problems();
     if failed {
@@ -87,6 +113,12 @@ fn parse_in(
         config,
         warnings: problems,
     })
+}
+
+fn hash(text: &str) -> u64 {
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let first = digest.as_ref().iter().take(6);
+    first.fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// One byte more than is allowed, so that `source` can tell.

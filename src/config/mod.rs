@@ -7,6 +7,7 @@
 
 pub mod accounts;
 mod file;
+mod files;
 mod front_door;
 mod issuer;
 mod listener;
@@ -30,10 +31,11 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+pub use self::files::Files;
 pub use self::front_door::{Dialect, ExtAuthz, ForwardAuth};
 pub use self::issuer::{Algorithm, Audiences, ClaimName, Fetch, Issuer, KeySource, RequiredClaim};
 pub use self::listener::{Listen, Listener, UnixSocket};
-pub use self::load::{Loaded, load, parse};
+pub use self::load::{Attempt, Loaded, attempt, load, parse};
 pub use self::problem::{Problem, Severity};
 pub use self::route::{Access, Require, Route, RouteCors};
 pub use self::schema::schema;
@@ -41,7 +43,7 @@ pub use self::tls::{CertificateFiles, ClientCertificates, ClientTls, ServerTls, 
 pub use self::upstream::{Address, Upstream};
 
 /// Everything usher needs to know to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where callers connect; at least one.
     pub listeners: Vec<Listener>,
@@ -85,6 +87,10 @@ pub struct Config {
     pub log: Log,
     /// Threads that serve requests; at least 1.
     pub workers: usize,
+    /// The files that all of this was read from, as they were.
+    pub files: Files,
+    /// A name for the text: the first 48 bits of its SHA-256, so that it is exact as a float too.
+    pub hash: u64,
 }
 
 /// One header that the app sees.
@@ -124,7 +130,7 @@ pub enum Column {
 }
 
 /// The answers of usher's own; none unless the configuration names it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Endpoints {
     /// `GET /api/auth/verify`.
     pub verify: Option<VerifyEndpoint>,
@@ -155,7 +161,7 @@ pub struct VerifyEndpoint {
 }
 
 /// Where tokens are read from and how they are remembered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tokens {
     /// The first source that is present decides.
     pub from: Vec<TokenSource>,

@@ -28,6 +28,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::file::{File, Flag, Log as LogFile};
+use super::files::Files;
 use super::report::Report;
 use super::source::Environment;
 use super::{Config, Listen, Log};
@@ -38,6 +39,8 @@ pub(super) struct Context<'a> {
     pub(super) env: Environment<'a>,
     /// Where relative paths start; the working directory if there is none.
     pub(super) folder: Option<&'a Path>,
+    /// What is read beside it.
+    pub(super) files: &'a mut Files,
 }
 
 impl Context<'_> {
@@ -47,6 +50,13 @@ impl Context<'_> {
             Some(folder) => folder.join(text),
             None => PathBuf::from(text),
         }
+    }
+
+    /// The path of a file whose change is a change of the configuration.
+    fn file(&mut self, text: &str) -> PathBuf {
+        let path = self.path(text);
+        self.files.note(&path);
+        path
     }
 
     fn error(&mut self, key: &str, message: impl Into<String>, remedy: impl Into<String>) {
@@ -126,6 +136,9 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         shutdown: bounds::shutdown(&file.shutdown.unwrap_or_default()),
         log: log(file.log.unwrap_or_default(), cx),
         workers: bounds::whole("workers", file.workers, processors(), 1..=256, cx),
+        files: cx.files.clone(),
+        // The text is not here.
+        hash: 0,
     }
 }
 

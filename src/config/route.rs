@@ -6,7 +6,7 @@ use super::RequiredClaim;
 use super::users::FirstSight;
 
 /// A match, and what is asked of a request that matches.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// The name in logs and metrics: given, or else the first pattern.
     pub name: String,

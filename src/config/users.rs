@@ -10,7 +10,7 @@ pub use super::redis_address::RedisAddress;
 use crate::secret::Secret;
 
 /// Everything about users.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Where users are looked up.
     pub directory: DirectorySettings,
@@ -50,8 +50,23 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The files that are read when users are asked for the first time.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let directory = match &self.directory {
+            DirectorySettings::Postgres(settings) => settings.ca_file.clone(),
+            DirectorySettings::Sqlite { .. } => None,
+        };
+        let provisioner = match &self.provisioner {
+            ProvisionerSettings::Streams(settings) => settings.ca_file.clone(),
+            ProvisionerSettings::Direct | ProvisionerSettings::None => None,
+        };
+        directory.into_iter().chain(provisioner).collect()
+    }
+}
+
 /// Where users are looked up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum DirectorySettings {
     /// A database file on this machine.
     Sqlite {
@@ -65,7 +80,7 @@ pub enum DirectorySettings {
 }
 
 /// How to reach a PostgreSQL directory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PostgresSettings {
     /// `postgres://…`, with `sslmode=disable`, `prefer` (the default), `require` or
     /// `verify-full`; wherever TLS is spoken, the certificate is verified.
@@ -141,7 +156,7 @@ pub enum MatchRule {
 }
 
 /// What is special about one issuer's users.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct IssuerUsers {
     /// The issuer's configured name.
     pub issuer: String,
@@ -154,7 +169,7 @@ pub struct IssuerUsers {
 }
 
 /// Who creates a user on first sight.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one per process")]
 pub enum ProvisionerSettings {
     /// The engine is asked through Redis Streams.
@@ -166,7 +181,7 @@ pub enum ProvisionerSettings {
 }
 
 /// How to ask the engine (wire contract §3.1).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StreamsSettings {
     /// The Redis servers.
     pub redis: RedisAddress,
@@ -203,7 +218,7 @@ impl StreamsSettings {
 }
 
 /// How long users are remembered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PresenceSettings {
     /// After this a user is asked for again, in the background.
     pub fresh: Duration,

@@ -31,7 +31,7 @@ use verify::Verify;
 pub struct Endpoints {
     verify: Option<Verify>,
     users: Option<UserEndpoints>,
-    accounts: Option<AccountEndpoints>,
+    accounts: Option<Arc<AccountEndpoints>>,
 }
 
 /// An answer, and why it is a denial if it is one.
@@ -59,7 +59,7 @@ impl Endpoints {
         claims: Option<verify::Claims>,
         identify: &Arc<Identify>,
         users: Option<(Arc<Users>, CallerClaims)>,
-        accounts: Option<AccountEndpoints>,
+        accounts: Option<Arc<AccountEndpoints>>,
         own: Option<&Own>,
     ) -> Self {
         let asked =

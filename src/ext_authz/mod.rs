@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use envoy_types::ext_authz::v3::pb::{
     Authorization, AuthorizationServer, CheckRequest, CheckResponse,
 };
@@ -20,7 +21,6 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::config::Limits;
 use crate::cors::Grant;
 use crate::denial::Denial;
 use crate::drain::Guard;
@@ -60,20 +60,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The listener.
 pub struct ExtAuthz {
     listener: TcpListener,
-    sidecar: Arc<Sidecar>,
-    /// Bytes of a question.
-    max_bytes: usize,
+    /// What decides; a reload swaps it.
+    sidecar: Arc<ArcSwap<Sidecar>>,
 }
 
 impl ExtAuthz {
     /// Serves on a bound listener.
-    pub fn new(listener: TcpListener, sidecar: Arc<Sidecar>, limits: &Limits) -> Self {
-        Self {
-            listener,
-            sidecar,
-            // A head may come as text and in bytes.
-            max_bytes: 2 * (limits.header_bytes + limits.target_bytes) + BESIDE_HEAD,
-        }
+    pub fn new(listener: TcpListener, sidecar: Arc<ArcSwap<Sidecar>>) -> Self {
+        Self { listener, sidecar }
     }
 
     /// The real address.
@@ -98,7 +92,8 @@ impl ExtAuthz {
                 }
             };
             let peer = Peer::new(Some(address), Scheme::Http);
-            let trusted = self.sidecar.edge.trusts(&peer);
+            let sidecar = self.sidecar.load();
+            let trusted = sidecar.edge.trusts(&peer);
             let places = if trusted { &known } else { &strangers };
             let Ok(place) = places.clone().try_acquire_owned() else {
                 tracing::warn!(client = %peer, "an ext_authz connection is one too many");
@@ -107,9 +102,10 @@ impl ExtAuthz {
             let checks = Checks {
                 sidecar: self.sidecar.clone(),
                 peer,
-                trusted,
             };
-            let served = serve(stream, checks, self.max_bytes, guard.clone());
+            // A head may come as text and in bytes.
+            let max_bytes = 2 * sidecar.head_bytes + BESIDE_HEAD;
+            let served = serve(stream, checks, max_bytes, guard.clone());
             tokio::spawn(async move {
                 match trusted {
                     true => served.await,
@@ -151,9 +147,8 @@ async fn serve(stream: TcpStream, checks: Checks, max_bytes: usize, mut guard: G
 
 /// Answers the questions of one connection.
 struct Checks {
-    sidecar: Arc<Sidecar>,
+    sidecar: Arc<ArcSwap<Sidecar>>,
     peer: Peer,
-    trusted: bool,
 }
 
 #[tonic::async_trait]
@@ -162,8 +157,9 @@ impl Authorization for Checks {
         &self,
         asked: tonic::Request<CheckRequest>,
     ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
-        let telemetry = &self.sidecar.telemetry;
-        if !self.trusted {
+        let sidecar = self.sidecar.load_full();
+        let telemetry = &sidecar.telemetry;
+        if !sidecar.edge.trusts(&self.peer) {
             let mut record = Record::start(telemetry, None, || self.peer.to_string());
             record.door("ext_authz");
             record.denied(untrusted());
@@ -175,7 +171,7 @@ impl Authorization for Checks {
         let mut record = Record::start(telemetry, head, || self.peer.to_string());
         record.door("ext_authz");
         let mut grant = Grant::default();
-        let judged = self.judge(question, &mut record, &mut grant).await;
+        let judged = judge(&sidecar, question, &mut record, &mut grant).await;
         let verdict = judged.unwrap_or_else(|denial| {
             let verdict = Verdict::deny(&denial, &grant);
             record.denied(denial);
@@ -185,29 +181,26 @@ impl Authorization for Checks {
     }
 }
 
-impl Checks {
-    /// A yes, or why not.
-    async fn judge(
-        &self,
-        question: Result<Question, Denial>,
-        record: &mut Record,
-        grant: &mut Grant,
-    ) -> Result<Verdict, Denial> {
-        let sidecar = &*self.sidecar;
-        if record.under_way() > sidecar.max_requests {
-            return Err(overloaded());
-        }
-        let Question { mut head, peer } = question?;
-        let forged = verdict::client_copies(&head, sidecar.edge.classes());
-        let arrival = sidecar.edge.receive_described(&peer, &mut head)?;
-        let admission = sidecar.judge(&peer, &arrival, &head, record, grant).await?;
-        let mut lines = Vec::new();
-        sidecar.upstream.announce(&admission, &mut lines);
-        let mut verdict = Verdict::allow(&admission, &sidecar.announced, &lines, forged);
-        let asked = head.clone();
-        sidecar.upstream.take_token(&mut head);
-        verdict.take_token(&asked, &head);
-        record.answered(http::StatusCode::OK, None);
-        Ok(verdict)
+/// A yes, or why not.
+async fn judge(
+    sidecar: &Sidecar,
+    question: Result<Question, Denial>,
+    record: &mut Record,
+    grant: &mut Grant,
+) -> Result<Verdict, Denial> {
+    if record.under_way() > sidecar.max_requests {
+        return Err(overloaded());
     }
+    let Question { mut head, peer } = question?;
+    let forged = verdict::client_copies(&head, sidecar.edge.classes());
+    let arrival = sidecar.edge.receive_described(&peer, &mut head)?;
+    let admission = sidecar.judge(&peer, &arrival, &head, record, grant).await?;
+    let mut lines = Vec::new();
+    sidecar.upstream.announce(&admission, &mut lines);
+    let mut verdict = Verdict::allow(&admission, &sidecar.announced, &lines, forged);
+    let asked = head.clone();
+    sidecar.upstream.take_token(&mut head);
+    verdict.take_token(&asked, &head);
+    record.answered(http::StatusCode::OK, None);
+    Ok(verdict)
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use super::Settings;
 use super::claims::ClaimPath;
+use super::held::Held;
 use super::keys::Keys;
 use super::render::{self, Source};
 use crate::config::{self, Algorithm, Audiences, HeaderSource, IdentityHeader, RequiredClaim};
@@ -17,6 +19,7 @@ pub(super) struct Issuer {
     /// The exact `iss`; `None` for tokens without one.
     pub(super) iss: Option<String>,
     pub(super) keys: Arc<Keys>,
+    pub(super) held: Held,
     /// Names the rules below: it changes when a setting that a verdict depends on does.
     pub(super) generation: u32,
     pub(super) required: bool,
@@ -39,19 +42,15 @@ pub(super) struct Rules {
 
 impl Issuer {
     /// Resolves an issuer's settings.
-    pub(super) fn new(
-        issuer: &config::Issuer,
-        keys: Arc<Keys>,
-        headers: &[IdentityHeader],
-        kept: &Kept,
-    ) -> Self {
+    pub(super) fn new(issuer: &config::Issuer, held: Held, settings: &Settings) -> Self {
         Self {
             name: issuer.name.as_str().into(),
             iss: issuer.issuer.clone(),
-            keys,
-            generation: generation(issuer, headers, kept),
+            keys: held.keys.clone(),
+            held,
+            generation: generation(issuer, settings),
             required: issuer.required,
-            rules: Rules::new(issuer, headers, kept),
+            rules: Rules::new(issuer, &settings.headers, &settings.kept),
         }
     }
 }
@@ -96,11 +95,18 @@ fn claim_path(issuer: &config::Issuer, name: &str) -> ClaimPath {
     ClaimPath::new(known.map_or(name, |claim| claim.claim.as_str()))
 }
 
-/// A hash over every setting that a verdict depends on.
-fn generation(issuer: &config::Issuer, headers: &[IdentityHeader], kept: &Kept) -> u32 {
+/// A hash over every setting that a verdict depends on, or what is kept with it.
+fn generation(issuer: &config::Issuer, settings: &Settings) -> u32 {
+    let Settings {
+        headers,
+        kept,
+        identity_bytes,
+        users,
+        ..
+    } = settings;
     let mut hasher = DefaultHasher::new();
     // `Debug` of the settings shows all of them but secrets, and those are in the keys' ids.
-    format!("{issuer:?} {headers:?} {kept:?}").hash(&mut hasher);
+    format!("{issuer:?} {headers:?} {kept:?} {identity_bytes} {users}").hash(&mut hasher);
     let hash = hasher.finish();
     u32::try_from(hash >> 32).unwrap_or_default()
 }

@@ -17,7 +17,7 @@ use crate::denial::{Denial, Reason};
 const MAX_KIDS: usize = 1000;
 
 /// How long requests may wait for a key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Patience {
     /// How many requests may wait.
     pub(super) max_waiters: usize,
@@ -149,6 +149,19 @@ impl Keys {
             if !matches!(changed, Ok(Ok(()))) {
                 return Err(fetching.pending());
             }
+        }
+    }
+
+    /// Waits for the end of the first attempt; says why if it brought nothing.
+    pub(super) async fn first(&self) -> Result<(), String> {
+        if let Some(fetching) = &self.fetching {
+            let mut progress = fetching.progress.subscribe();
+            // The sender is ours: it lives.
+            let _ = progress.wait_for(|progress| progress.ended > 0).await;
+        }
+        match self.current.load().is_some() {
+            true => Ok(()),
+            false => Err(self.last_error.lock().clone().unwrap_or_default()),
         }
     }
 

@@ -66,6 +66,15 @@ impl Metrics {
         );
     }
 
+    /// Shows an issuer's keys no more.
+    pub(super) fn forget(&self, name: &str) {
+        let issuer = IssuerLabels {
+            issuer: name.to_owned(),
+        };
+        self.keys.remove(&issuer);
+        self.fetched.remove(&issuer);
+    }
+
     /// The handles for one issuer.
     pub(super) fn issuer(&self, name: &str) -> IssuerMetrics {
         let issuer = IssuerLabels {

@@ -12,6 +12,7 @@ mod cookie;
 mod der;
 mod fetch;
 mod fingerprint;
+mod held;
 mod inspect;
 mod issuer;
 mod json;
@@ -36,8 +37,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 pub use self::bearer::{Asked, Bearer, Sources};
 pub use self::cookie::{remove as remove_cookie, values as cookie_values};
 pub use self::fingerprint::{Fingerprint, fingerprint};
@@ -49,6 +48,7 @@ pub use self::step::{Outcome, Step};
 pub use self::token::Verified;
 pub use self::vouched::{Rules, Vouched, VouchingKey};
 
+use self::held::{Held, Making};
 use self::issuer::Issuer;
 use self::keys::Patience;
 use self::seen::{Name, Seen};
@@ -72,6 +72,11 @@ pub struct Settings {
     pub kept: Kept,
     /// Bytes that the identity headers may take together, names included.
     pub identity_bytes: usize,
+    /// The files that the issuers' settings were read from.
+    pub files: config::Files,
+    /// Another number whenever other users are asked: what a verdict has at hand of its user came
+    /// from these.
+    pub users: u64,
 }
 
 /// Verifies tokens and remembers verdicts.
@@ -83,8 +88,6 @@ pub struct Identify {
     metrics: Metrics,
     max_bytes: usize,
     identity_bytes: usize,
-    /// The refreshers end when this is dropped.
-    _owner: watch::Sender<()>,
 }
 
 /// How an issuer's keys are.
@@ -110,10 +113,39 @@ impl Identify {
         clock: Clock,
         metrics: Metrics,
     ) -> Result<(Self, Vec<Refresher>), StartError> {
-        let (owner, alive) = watch::channel(());
-        let patience = Patience {
-            max_waiters: settings.tokens.max_waiters,
-            key_wait: settings.tokens.key_wait,
+        Self::build(&settings, clock, metrics, None)
+    }
+
+    /// The same with other settings: takes over the keys that were made of the same, and verdicts,
+    /// which hold as long as the rules and the key do by which they were reached.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn again(&self, settings: &Settings) -> Result<(Self, Vec<Refresher>), StartError> {
+        let (clock, metrics) = (self.clock.clone(), self.metrics.clone());
+        Self::build(settings, clock, metrics, Some(self))
+    }
+
+    fn build(
+        settings: &Settings,
+        clock: Clock,
+        metrics: Metrics,
+        before: Option<&Self>,
+    ) -> Result<(Self, Vec<Refresher>), StartError> {
+        let making = Making {
+            patience: Patience {
+                max_waiters: settings.tokens.max_waiters,
+                key_wait: settings.tokens.key_wait,
+            },
+            files: &settings.files,
+            clock: &clock,
+            metrics: &metrics,
+        };
+        let held = || {
+            before
+                .iter()
+                .flat_map(|before| &before.issuers)
+                .map(|issuer| &issuer.held)
         };
         let mut issuers = Vec::new();
         let mut refreshers = Vec::new();
@@ -122,10 +154,9 @@ impl Identify {
             if render::encode_text(&issuer.name).is_err() {
                 problems.push(format!("issuer {:?}: the name fits no header", issuer.name));
             }
-            match start::keys(issuer, patience, &clock, &metrics, &alive) {
-                Ok((keys, refresher)) => {
-                    let (headers, kept) = (&settings.headers, &settings.kept);
-                    issuers.push(Issuer::new(issuer, keys, headers, kept));
+            match Held::take_over(held(), issuer, &making) {
+                Ok((held, refresher)) => {
+                    issuers.push(Issuer::new(issuer, held, settings));
                     refreshers.extend(refresher);
                 }
                 Err(problem) => problems.push(format!("issuer `{}`: {problem}", issuer.name)),
@@ -137,15 +168,50 @@ impl Identify {
         let identify = Self {
             issuers,
             sources: Sources::new(&settings.tokens),
-            seen: Seen::new(&settings.tokens, clock.clone())
-                .map_err(|problem| StartError(vec![problem.to_owned()]))?,
+            seen: Seen::new(
+                &settings.tokens,
+                clock.clone(),
+                before.map(|before| &before.seen),
+            )
+            .map_err(|problem| StartError(vec![problem.to_owned()]))?,
             clock,
             metrics,
             max_bytes: settings.tokens.max_bytes,
             identity_bytes: settings.identity_bytes,
-            _owner: owner,
         };
         Ok((identify, refreshers))
+    }
+
+    /// Waits until keys that `before` has not were asked for once; they are needed where readiness
+    /// waits for them.
+    ///
+    /// # Errors
+    /// Names the issuers whose keys cannot be fetched.
+    pub async fn gather(&self, before: &Self) -> Result<(), StartError> {
+        let had = |issuer: &Issuer| {
+            let mut keys = before.issuers.iter().map(|issuer| &issuer.keys);
+            keys.any(|keys| Arc::ptr_eq(keys, &issuer.keys))
+        };
+        let mut problems = Vec::new();
+        for issuer in self.issuers.iter().filter(|issuer| !had(issuer)) {
+            if let Err(error) = issuer.keys.first().await
+                && issuer.required
+            {
+                problems.push(format!("issuer `{}`: no keys: {error}", issuer.name));
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(StartError(problems)),
+        }
+    }
+
+    /// Takes issuers of `before` that are gone out of what is shown; what was counted stays.
+    pub fn forget(&self, before: &Self) {
+        let there = |name: &Arc<str>| self.issuers.iter().any(|issuer| issuer.name == *name);
+        for gone in before.issuers.iter().filter(|issuer| !there(&issuer.name)) {
+            self.metrics.forget(&gone.name);
+        }
     }
 
     /// Where tokens are read from.
@@ -243,9 +309,11 @@ impl Identify {
 
     fn still_stands(&self, verified: &Verified, now: i64) -> bool {
         let place = usize::try_from(verified.issuer).unwrap_or(usize::MAX);
-        self.issuers.get(place).is_some_and(|issuer| {
-            issuer.generation == verified.generation && issuer.keys.hold(verified.key, now)
-        })
+        let same = |issuer: &&Issuer| issuer.generation == verified.generation;
+        let issuer = self.issuers.get(place).filter(same);
+        // A reload may have moved it.
+        let issuer = issuer.or_else(|| self.issuers.iter().find(same));
+        issuer.is_some_and(|issuer| issuer.keys.hold(verified.key, now))
     }
 
     fn verify_once(&self, name: &Name, token: &str) -> Result<Arc<Verified>, Stop> {

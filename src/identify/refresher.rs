@@ -37,7 +37,7 @@ pub(super) enum Place {
 }
 
 /// Fetches one issuer's keys at start and ahead of their expiry, and again when a request
-/// carries a key's name that is not known. Ends when the `Identify` it belongs to is dropped.
+/// carries a key's name that is not known. Ends when nobody uses the keys any more.
 pub struct Refresher {
     pub(super) name: String,
     pub(super) keys: Arc<Keys>,
@@ -61,7 +61,7 @@ struct Memory {
 }
 
 impl Refresher {
-    /// Runs until the `Identify` that it belongs to is dropped.
+    /// Runs until nobody uses the keys any more.
     pub async fn run(self) {
         let mut owner = self.owner.clone();
         tokio::select! {

@@ -25,31 +25,60 @@ pub(super) struct Name([u8; 16]);
 /// The caches: good tokens by weight, refused ones apart and few, so that a flood of bad
 /// tokens pushes no good one out.
 pub(super) struct Seen {
-    verified: Cache<Name, Arc<Verified>, Weight>,
+    good: Arc<Good>,
     refused: moka::sync::Cache<Name, Arc<Refusal>>,
-    secret: aead::LessSafeKey,
     clock: Clock,
+}
+
+/// The good ones, which reloads hand on: each is held to the rules and the key by which it was
+/// verified, at each hit.
+struct Good {
+    verified: Cache<Name, Arc<Verified>, Weight>,
+    secret: aead::LessSafeKey,
+    /// Bytes.
+    room: u64,
     /// Seconds.
     longest: i64,
 }
 
+impl Good {
+    fn new(room: u64, longest: i64) -> Result<Self, &'static str> {
+        // A guess at how many fit, from which the cache makes its first tables.
+        let many = usize::try_from(room / 1024).unwrap_or(usize::MAX);
+        Ok(Self {
+            verified: Cache::with_weighter(many.clamp(16, 1024), room, Weight),
+            secret: secret().ok_or("no random bytes from the operating system")?,
+            room,
+            longest,
+        })
+    }
+}
+
 impl Seen {
-    /// Empty caches.
+    /// Empty caches, but for good tokens of `before` if they are remembered in the same way. What
+    /// was refused by other rules may be good by these, and is asked again.
     ///
     /// # Errors
     /// When the operating system gives no random bytes.
-    pub(super) fn new(tokens: &Tokens, clock: Clock) -> Result<Self, &'static str> {
-        // A guess at how many fit, from which the cache makes its first tables.
-        let many = usize::try_from(tokens.cache_weight / 1024).unwrap_or(usize::MAX);
+    pub(super) fn new(
+        tokens: &Tokens,
+        clock: Clock,
+        before: Option<&Self>,
+    ) -> Result<Self, &'static str> {
+        let room = tokens.cache_weight;
+        let longest = i64::try_from(tokens.cache_life.as_secs()).unwrap_or(i64::MAX);
+        let same = |before: &&Self| (before.good.room, before.good.longest) == (room, longest);
+        let good = match before.filter(same) {
+            Some(before) => before.good.clone(),
+            None => Arc::new(Good::new(room, longest)?),
+        };
         Ok(Self {
-            verified: Cache::with_weighter(many.clamp(16, 1024), tokens.cache_weight, Weight),
+            good,
             refused: moka::sync::Cache::builder()
                 .max_capacity(tokens.refused_count)
                 .time_to_live(tokens.refused_life)
                 .build(),
-            secret: secret().ok_or("no random bytes from the operating system")?,
             clock,
-            longest: i64::try_from(tokens.cache_life.as_secs()).unwrap_or(i64::MAX),
         })
     }
 
@@ -65,7 +94,10 @@ impl Seen {
     pub(super) fn name(&self, token: &[u8]) -> Result<Name, Denial> {
         let nonce = aead::Nonce::assume_unique_for_key([0; aead::NONCE_LEN]);
         let text = aead::Aad::from(token);
-        let tag = self.secret.seal_in_place_separate_tag(nonce, text, &mut []);
+        let tag = self
+            .good
+            .secret
+            .seal_in_place_separate_tag(nonce, text, &mut []);
         tag.ok()
             .and_then(|tag| tag.as_ref().first_chunk().copied())
             .map(Name)
@@ -74,7 +106,7 @@ impl Seen {
 
     /// The token as it was verified; whoever gets it still asks for the time and the key.
     pub(super) fn verified(&self, name: &Name) -> Option<Arc<Verified>> {
-        self.verified.get(name)
+        self.good.verified.get(name)
     }
 
     /// Why the token was refused.
@@ -90,11 +122,11 @@ impl Seen {
     ) -> Result<Arc<Verified>, Stop> {
         let verify = || {
             let mut verified = verify()?;
-            let longest = self.clock.now().saturating_add(self.longest);
+            let longest = self.clock.now().saturating_add(self.good.longest);
             verified.until = verified.ends.min(longest);
             Ok(Arc::new(verified))
         };
-        let verdict = self.verified.get_or_insert_with(name, verify);
+        let verdict = self.good.verified.get_or_insert_with(name, verify);
         if let Err(Stop::Refused(refusal)) = &verdict
             && is_lasting(refusal.denial.reason)
         {
@@ -105,14 +137,16 @@ impl Seen {
 
     /// Forgets a token whose key or time is gone.
     pub(super) fn forget(&self, name: &Name) {
-        self.verified.remove(name);
+        self.good.verified.remove(name);
     }
 
     /// Forgets all whose time is over. What is asked for is looked at anyway; this is for the
     /// memory of what is not.
     pub(super) fn sweep(&self) {
         let now = self.clock.now();
-        self.verified.retain(|_, verified| now < verified.until);
+        self.good
+            .verified
+            .retain(|_, verified| now < verified.until);
     }
 }
 

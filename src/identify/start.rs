@@ -8,14 +8,13 @@ use http::Uri;
 use tokio::sync::watch;
 
 use super::fetch;
+use super::held::Making;
 use super::jwks;
 use super::key::{self, Key};
 use super::key_set::KeySet;
-use super::keys::{Keys, Patience};
-use super::metrics::Metrics;
+use super::keys::Keys;
 use super::mint::SigningKey;
 use super::refresher::{Place, Refresher};
-use crate::clock::Clock;
 use crate::config::{Fetch, Issuer, KeySource};
 use crate::secret::Secret;
 
@@ -44,9 +43,7 @@ impl std::error::Error for StartError {}
 /// The keys of an issuer, and the task that keeps them fresh if they are fetched.
 pub(super) fn keys(
     issuer: &Issuer,
-    patience: Patience,
-    clock: &Clock,
-    metrics: &Metrics,
+    making: &Making<'_>,
     owner: &watch::Receiver<()>,
 ) -> Result<(Arc<Keys>, Option<Refresher>), String> {
     let keys = match &issuer.keys {
@@ -57,11 +54,11 @@ pub(super) fn keys(
                 url: parse(url)?,
                 issuer: name,
             };
-            return refresher(issuer, place, fetch, patience, clock, metrics, owner);
+            return refresher(issuer, place, fetch, making, owner);
         }
         KeySource::JwksUri { url, fetch } => {
             let place = Place::KeySet(parse(url)?);
-            return refresher(issuer, place, fetch, patience, clock, metrics, owner);
+            return refresher(issuer, place, fetch, making, owner);
         }
         KeySource::JwksFile(path) => key_set(issuer, path)?,
         KeySource::PublicKeyFile(path) => {
@@ -73,8 +70,8 @@ pub(super) fn keys(
             vec![Key::shared(secret, &issuer.algorithms).map_err(|error| error.to_string())?]
         }
     };
-    let now = clock.now();
-    metrics.issuer(&issuer.name).show(keys.len(), now);
+    let now = making.clock.now();
+    making.metrics.issuer(&issuer.name).show(keys.len(), now);
     let set = KeySet::new(keys, 1, now, i64::MAX);
     Ok((Arc::new(Keys::fixed(set)), None))
 }
@@ -108,16 +105,14 @@ fn refresher(
     issuer: &Issuer,
     place: Place,
     fetch: &Fetch,
-    patience: Patience,
-    clock: &Clock,
-    metrics: &Metrics,
+    making: &Making<'_>,
     owner: &watch::Receiver<()>,
 ) -> Result<(Arc<Keys>, Option<Refresher>), String> {
     let ca = fetch.ca_file.as_deref().map(read).transpose()?;
     if let (Some(pem), Some(path)) = (&ca, &fetch.ca_file) {
         fetch::roots(Some(pem)).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    let keys = Arc::new(Keys::fetched(fetch.cooldown, patience));
+    let keys = Arc::new(Keys::fetched(fetch.cooldown, making.patience));
     let refresher = Refresher {
         name: issuer.name.clone(),
         keys: Arc::clone(&keys),
@@ -125,8 +120,8 @@ fn refresher(
         algorithms: issuer.algorithms.clone(),
         fetch: fetch.clone(),
         ca,
-        clock: clock.clone(),
-        metrics: metrics.issuer(&issuer.name),
+        clock: making.clock.clone(),
+        metrics: making.metrics.issuer(&issuer.name),
         owner: owner.clone(),
     };
     Ok((keys, Some(refresher)))

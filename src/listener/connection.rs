@@ -10,7 +10,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
 
 use crate::activity::Activity;
 use crate::body::RequestBody;
@@ -38,11 +41,49 @@ use super::{Accepted, Place, seat};
 /// How one worker serves its connections.
 #[derive(Debug)]
 pub(super) struct Server {
-    limits: Limits,
+    heads: Heads,
     watchman: Watchman,
-    http2: http2::Settings,
-    crowd: Option<Arc<Crowd>>,
+    http2: ArcSwap<http2::Settings>,
+    crowd: Arc<Crowd>,
     metrics: ConnectionMetrics,
+}
+
+/// How large a request's head may be; looked at before each.
+#[derive(Debug)]
+struct Heads {
+    bytes: AtomicUsize,
+    fields: AtomicUsize,
+}
+
+impl Heads {
+    fn new(settings: &Config) -> Self {
+        let limits = limits(settings);
+        Self {
+            bytes: AtomicUsize::new(limits.bytes),
+            fields: AtomicUsize::new(limits.fields),
+        }
+    }
+
+    fn change(&self, settings: &Config) {
+        let limits = limits(settings);
+        self.bytes.store(limits.bytes, Ordering::Relaxed);
+        self.fields.store(limits.fields, Ordering::Relaxed);
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            fields: self.fields.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn limits(settings: &Config) -> Limits {
+    let limits = &settings.limits;
+    Limits {
+        bytes: limits.header_bytes.max(8 * 1024) + limits.target_bytes,
+        fields: limits.header_count,
+    }
 }
 
 /// A connection of which nothing was read yet.
@@ -54,22 +95,22 @@ pub(super) struct Arriving {
 }
 
 impl Server {
-    pub(super) fn new(
-        settings: &Config,
-        crowd: Option<Arc<Crowd>>,
-        metrics: ConnectionMetrics,
-    ) -> Self {
-        let limits = &settings.limits;
+    pub(super) fn new(settings: &Config, crowd: Arc<Crowd>, metrics: ConnectionMetrics) -> Self {
         Self {
-            limits: Limits {
-                bytes: limits.header_bytes.max(8 * 1024) + limits.target_bytes,
-                fields: limits.header_count,
-            },
+            heads: Heads::new(settings),
             watchman: Watchman::new(&settings.timeouts, metrics.clone()),
-            http2: http2::Settings::new(settings, metrics.clone()),
+            http2: ArcSwap::from_pointee(http2::Settings::new(settings, metrics.clone())),
             crowd,
             metrics,
         }
+    }
+
+    /// Serves by other settings from now on; a connection in HTTP/2 keeps what it has announced.
+    pub(super) fn change(&self, settings: &Config) {
+        self.heads.change(settings);
+        self.watchman.change(&settings.timeouts);
+        let http2 = http2::Settings::new(settings, self.metrics.clone());
+        self.http2.store(Arc::new(http2));
     }
 
     /// Closes what is late; runs as long as the worker.
@@ -78,7 +119,7 @@ impl Server {
     }
 
     /// Serves a connection in a task of its own.
-    pub(super) fn start(self: &Arc<Self>, worker: &Arc<Worker>, accepted: Accepted) {
+    pub(super) fn start(self: &Arc<Self>, worker: &Arc<ArcSwap<Worker>>, accepted: Accepted) {
         let Accepted {
             stream,
             address,
@@ -108,14 +149,19 @@ impl Server {
     }
 
     /// Serves a connection in the calling task.
-    pub(super) async fn converse(&self, worker: &Arc<Worker>, arriving: Arriving, guard: Guard) {
+    pub(super) async fn converse(
+        &self,
+        worker: &Arc<ArcSwap<Worker>>,
+        arriving: Arriving,
+        guard: Guard,
+    ) {
         let watch = self.watchman.watch();
         self.serve(worker, arriving, guard, &watch).await;
     }
 
     async fn serve(
         &self,
-        worker: &Arc<Worker>,
+        worker: &Arc<ArcSwap<Worker>>,
         arriving: Arriving,
         guard: Guard,
         watch: &Arc<Activity>,
@@ -161,7 +207,7 @@ impl Server {
     ) -> Option<(Stream, Peer)> {
         let (stream, client) = hall.introduce(stream, address).await?;
         if !hall.tells_clients_apart() {
-            let Ok(seat) = seat(self.crowd.as_ref(), client) else {
+            let Ok(seat) = seat(&self.crowd, client) else {
                 self.metrics.refused.inc();
                 super::refuse(hall, &stream);
                 return None;
@@ -179,7 +225,7 @@ impl Server {
 struct Connection<'a> {
     client: Client,
     server: &'a Server,
-    worker: &'a Arc<Worker>,
+    worker: &'a Arc<ArcSwap<Worker>>,
     peer: &'a Arc<Peer>,
     watch: &'a Arc<Activity>,
 }
@@ -232,10 +278,10 @@ impl Connection<'_> {
         &mut self,
         draining: &mut Draining<'_, impl Future>,
     ) -> Result<Option<Box<Head>>, HeadError<Unreadable>> {
-        let (client, limits) = (&mut self.client, self.server.limits);
+        let (client, heads) = (&mut self.client, &self.server.heads);
         client.rest();
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(head) = client.poll_head(cx, limits) {
+            if let Poll::Ready(head) = client.poll_head(cx, heads.limits()) {
                 return Poll::Ready(head.map(Some));
             }
             if client.is_idle() && draining.poll(cx).is_ready() {
@@ -248,7 +294,7 @@ impl Connection<'_> {
 
     /// The same connection in another protocol, which the client has begun to speak.
     async fn become_http2(self, guard: Guard) -> io::Result<()> {
-        let (http2, parts) = (&self.server.http2, self.client.into_parts());
+        let (http2, parts) = (self.server.http2.load_full(), self.client.into_parts());
         // Boxed, since most connections never need it.
         Box::pin(http2.serve(parts, self.worker, self.peer, self.watch, guard)).await
     }
@@ -269,7 +315,7 @@ impl Connection<'_> {
         };
         self.client.give_up();
         let busy = self.watch.busy();
-        let response = self.worker.refuse(self.peer, None, denial);
+        let response = self.worker.load().refuse(self.peer, None, denial);
         self.client.answer(response, &Asked::NOTHING, false).await?;
         drop(busy);
         self.client.leave().await
@@ -277,6 +323,9 @@ impl Connection<'_> {
 
     /// Lets the line answer a request; `None` when the client leaves before.
     async fn ask(&mut self, head: Box<Head>) -> Option<Response> {
+        // Held until there is an answer and no longer: what goes on after it, for hours perhaps,
+        // does not keep alive what a reload has replaced.
+        let worker = self.worker.load_full();
         let body = match request::framing(&head) {
             Ok(Framing::Length(0)) => RequestBody::empty(),
             Ok(framing) => self.client.expect_body(&head, framing),
@@ -284,11 +333,11 @@ impl Connection<'_> {
                 self.server.metrics.broken.inc();
                 self.client.give_up();
                 let denial = Denial::new(Reason::BadFraming, malformed.0);
-                return Some(self.worker.refuse(self.peer, Some(&head), denial));
+                return Some(worker.refuse(self.peer, Some(&head), denial));
             }
         };
         let client = &mut self.client;
-        let mut handled = pin!(self.worker.handle(self.peer, head, body));
+        let mut handled = pin!(worker.handle(self.peer, head, body));
         std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(response) = handled.as_mut().poll(cx) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::config::{Config, TrustedProxy};
@@ -12,10 +13,26 @@ use crate::edge::is_trusted;
 /// Counts connections by client address, where `limits.connections_per_client` wants it.
 #[derive(Debug)]
 pub(super) struct Crowd {
-    limit: usize,
+    rules: ArcSwap<Rules>,
+    counts: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Who is counted, and how far.
+#[derive(Debug)]
+struct Rules {
+    /// `None` where nobody wants a limit.
+    limit: Option<usize>,
     /// Proxies speak for many clients.
     exempt: Vec<TrustedProxy>,
-    counts: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Rules {
+    fn new(settings: &Config) -> Self {
+        Self {
+            limit: settings.limits.connections_per_client,
+            exempt: settings.trusted_proxies.clone(),
+        }
+    }
 }
 
 /// A connection among those of its client; counted until dropped.
@@ -26,26 +43,33 @@ pub(super) struct Seat {
 }
 
 impl Crowd {
-    /// `None` where nobody wants a limit.
-    pub(super) fn new(settings: &Config) -> Option<Arc<Self>> {
-        let limit = settings.limits.connections_per_client?;
-        Some(Arc::new(Self {
-            limit,
-            exempt: settings.trusted_proxies.clone(),
+    /// Nobody is there yet.
+    pub(super) fn new(settings: &Config) -> Arc<Self> {
+        Arc::new(Self {
+            rules: ArcSwap::from_pointee(Rules::new(settings)),
             counts: Mutex::default(),
-        }))
+        })
+    }
+
+    /// Goes by other settings from now on. Connections that were not counted before are not.
+    pub(super) fn change(&self, settings: &Config) {
+        self.rules.store(Arc::new(Rules::new(settings)));
     }
 
     /// Counts one more connection; `Err` if the client has enough of them. Trusted proxies and
     /// clients without an address are not counted.
     pub(super) fn enter(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Option<Seat>, Full> {
-        let Some(address) = client.filter(|_| !is_trusted(&self.exempt, client)) else {
+        let rules = self.rules.load();
+        let Some(limit) = rules.limit else {
+            return Ok(None);
+        };
+        let Some(address) = client.filter(|_| !is_trusted(&rules.exempt, client)) else {
             return Ok(None);
         };
         let client = group(address);
         let mut counts = self.counts.lock();
         let count = counts.entry(client).or_default();
-        if *count >= self.limit {
+        if *count >= limit {
             return Err(Full);
         }
         *count += 1;
@@ -89,9 +113,12 @@ mod tests {
 
     #[test]
     fn a_client_has_so_many_and_no_more() {
-        let crowd = Arc::new(Crowd {
-            limit: 2,
+        let rules = Rules {
+            limit: Some(2),
             exempt: vec![TrustedProxy::Net("10.0.0.0/8".parse().unwrap())],
+        };
+        let crowd = Arc::new(Crowd {
+            rules: ArcSwap::from_pointee(rules),
             counts: Mutex::default(),
         });
         let enter = |text: &str| crowd.enter(Some(text.parse().unwrap()));

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -24,12 +25,13 @@ use super::{handshake, proxy};
 #[derive(Debug)]
 pub struct Door {
     pub(super) socket: Listening,
-    pub(super) hall: Arc<Hall>,
+    /// A reload swaps it; who is in the old one goes on there.
+    pub(super) hall: ArcSwap<Hall>,
 }
 
 /// What every connection goes through that came by one door.
 #[derive(Debug)]
-pub(super) struct Hall {
+pub struct Hall {
     /// Who sends a PROXY header.
     proxies: Option<Vec<TrustedProxy>>,
     tls: Option<Arc<Live<ServerConfig>>>,
@@ -58,21 +60,10 @@ impl Doors {
     /// # Errors
     /// When its certificates cannot be used, or the address is taken or not ours.
     pub fn open(&mut self, settings: &Listener) -> Result<Door, Closed> {
-        let name = settings.listen.to_string();
-        let tls = match &settings.tls {
-            Some(tls) => Some(Arc::new(
-                tls::server(name.clone(), tls).map_err(Closed::Tls)?,
-            )),
-            None => None,
-        };
+        let hall = Hall::new(settings, &self.metrics).map_err(Closed::Tls)?;
         Ok(Door {
             socket: self.opener.open(&settings.listen).map_err(Closed::Bind)?,
-            hall: Arc::new(Hall {
-                proxies: settings.proxy_protocol.clone(),
-                tls,
-                metrics: self.metrics.clone(),
-                open: self.metrics.listener(name),
-            }),
+            hall: ArcSwap::from_pointee(hall),
         })
     }
 }
@@ -103,11 +94,34 @@ impl Door {
 
     /// Its TLS, whose files have to be followed.
     pub fn followed(&self) -> Option<Followed> {
-        self.hall.tls.clone().map(Followed::Server)
+        self.hall.load().tls.clone().map(Followed::Server)
+    }
+
+    /// The next to come go through this hall.
+    pub fn lead_to(&self, hall: Hall) {
+        self.hall.store(Arc::new(hall));
     }
 }
 
 impl Hall {
+    /// What is spoken behind a door.
+    ///
+    /// # Errors
+    /// When its certificates cannot be used.
+    pub fn new(settings: &Listener, metrics: &ConnectionMetrics) -> Result<Self, String> {
+        let name = settings.listen.to_string();
+        let tls = match &settings.tls {
+            Some(tls) => Some(Arc::new(tls::server(name.clone(), tls)?)),
+            None => None,
+        };
+        Ok(Self {
+            proxies: settings.proxy_protocol.clone(),
+            tls,
+            metrics: metrics.clone(),
+            open: metrics.listener(name),
+        })
+    }
+
     /// A hall that leads nowhere but to HTTP.
     pub(super) fn plain(metrics: ConnectionMetrics) -> Self {
         Self {

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
@@ -81,7 +82,7 @@ impl Settings {
     pub(super) async fn serve(
         &self,
         (stream, early): (Watched, BytesMut),
-        worker: &Arc<Worker>,
+        worker: &Arc<ArcSwap<Worker>>,
         peer: &Arc<Peer>,
         watch: &Arc<Activity>,
         guard: Guard,
@@ -112,7 +113,7 @@ impl Settings {
 struct Connection<'a> {
     frames: server::Connection<Rewound<Watched>, Bytes>,
     settings: &'a Settings,
-    worker: &'a Arc<Worker>,
+    worker: &'a Arc<ArcSwap<Worker>>,
     peer: &'a Arc<Peer>,
     streams: Arc<Streams>,
     guard: Guard,
@@ -186,10 +187,10 @@ impl Connection<'_> {
     /// Answers a request in a task of its own.
     fn start(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let turn = Turn::new(&self.streams);
-        let (worker, peer) = (self.worker.clone(), self.peer.clone());
+        let (worker, peer) = (self.worker.load_full(), self.peer.clone());
         let exchange = Exchange::new(respond, self.settings.idle, self.guard.clone());
         tokio::spawn(async move {
-            let answered = exchange.run(&worker, &peer, request).await;
+            let answered = exchange.run(worker, &peer, request).await;
             turn.end(answered);
         });
     }

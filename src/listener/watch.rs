@@ -30,27 +30,24 @@ pub(super) struct Watchman {
     watches: Mutex<Vec<Weak<Activity>>>,
     /// Ticks allowed in each phase: `HEAD`, `BUSY`, `IDLE`, `NEW`,
     /// `HANDSHAKE`. A tunnel is not limited here.
-    limits: [u32; 5],
+    limits: [AtomicU32; 5],
     metrics: ConnectionMetrics,
 }
 
 impl Watchman {
     pub(super) fn new(timeouts: &Timeouts, metrics: ConnectionMetrics) -> Self {
-        // A busy connection may be silent while the app is reached, thinks, and pauses: each of
-        // these has a limit of its own that answers with a status. This one is for clients that
-        // do not take the answer.
-        let busy = timeouts.connect + timeouts.response + timeouts.idle;
         Self {
             clock: Arc::default(),
             watches: Mutex::default(),
-            limits: [
-                ticks(timeouts.header_read),
-                ticks(busy),
-                ticks(timeouts.keep_alive),
-                ticks(timeouts.first_byte),
-                ticks(timeouts.handshake),
-            ],
+            limits: limits(timeouts).map(AtomicU32::new),
             metrics,
+        }
+    }
+
+    /// Other times count from now on, also for connections that are there.
+    pub(super) fn change(&self, timeouts: &Timeouts) {
+        for (limit, changed) in self.limits.iter().zip(limits(timeouts)) {
+            limit.store(changed, Ordering::Relaxed);
         }
     }
 
@@ -81,7 +78,7 @@ impl Watchman {
             let late = self
                 .limits
                 .get(usize::from(phase))
-                .is_some_and(|limit| passed > *limit);
+                .is_some_and(|limit| passed > limit.load(Ordering::Relaxed));
             if late {
                 self.metrics.timed_out.inc();
                 if phase == activity::HANDSHAKE {
@@ -92,6 +89,21 @@ impl Watchman {
             !late
         });
     }
+}
+
+fn limits(timeouts: &Timeouts) -> [u32; 5] {
+    // A busy connection may be silent while the app is reached, thinks, and pauses: each of
+    // these has a limit of its own that answers with a status. This one is for clients that
+    // do not take the answer.
+    let busy = timeouts.connect + timeouts.response + timeouts.idle;
+    [
+        timeouts.header_read,
+        busy,
+        timeouts.keep_alive,
+        timeouts.first_byte,
+        timeouts.handshake,
+    ]
+    .map(ticks)
 }
 
 fn ticks(time: Duration) -> u32 {

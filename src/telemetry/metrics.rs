@@ -16,6 +16,7 @@ use super::record::Outcome;
 pub struct Metrics {
     routes: Vec<RouteMetrics>,
     requests: Family<RequestLabels, Counter>,
+    seconds: Seconds,
     /// Requests under way.
     pub in_flight: Gauge,
     /// Client connections.
@@ -74,6 +75,9 @@ struct RequestLabels {
     reason: &'static str,
 }
 
+/// How long requests take, by route.
+type Seconds = Family<Vec<(&'static str, String)>, Histogram, fn() -> Histogram>;
+
 /// Seconds; from what a cached answer takes to what a client waits for.
 const BUCKETS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0,
@@ -82,10 +86,7 @@ const BUCKETS: [f64; 14] = [
 impl Metrics {
     pub(super) fn new(routes: &[String], registry: &mut Registry) -> Self {
         let requests = Family::<RequestLabels, Counter>::default();
-        let seconds =
-            Family::<Vec<(&'static str, String)>, Histogram>::new_with_constructor(|| {
-                Histogram::new(BUCKETS)
-            });
+        let seconds = Seconds::new_with_constructor(|| Histogram::new(BUCKETS));
         let in_flight = Gauge::default();
         let connections = ConnectionMetrics::default();
         let lines_lost = Counter::default();
@@ -110,16 +111,27 @@ impl Metrics {
             lines_lost.clone(),
         );
         connections.register(registry);
-        let routes = routes
-            .iter()
-            .map(|name| RouteMetrics::new(name, &requests, &seconds))
-            .collect();
         Self {
-            routes,
+            routes: Vec::new(),
             requests,
+            seconds,
             in_flight,
             connections,
             lines_lost,
+        }
+        .for_routes(routes)
+    }
+
+    /// The same numbers, with handles for these routes.
+    pub(super) fn for_routes(&self, routes: &[String]) -> Self {
+        let route = |name: &String| RouteMetrics::new(name, &self.requests, &self.seconds);
+        Self {
+            routes: routes.iter().map(route).collect(),
+            requests: self.requests.clone(),
+            seconds: self.seconds.clone(),
+            in_flight: self.in_flight.clone(),
+            connections: self.connections.clone(),
+            lines_lost: self.lines_lost.clone(),
         }
     }
 
@@ -160,11 +172,7 @@ impl Metrics {
 }
 
 impl RouteMetrics {
-    fn new(
-        name: &str,
-        requests: &Family<RequestLabels, Counter>,
-        seconds: &Family<Vec<(&'static str, String)>, Histogram, impl Fn() -> Histogram + Clone>,
-    ) -> Self {
+    fn new(name: &str, requests: &Family<RequestLabels, Counter>, seconds: &Seconds) -> Self {
         let counter = |outcome: Outcome| {
             requests.get_or_create_owned(&RequestLabels {
                 route: name.to_owned(),

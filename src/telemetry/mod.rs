@@ -23,9 +23,9 @@ pub use record::{Outcome, Record};
 #[derive(Debug)]
 pub struct Telemetry {
     metrics: Metrics,
-    access: Option<access::Access>,
+    access: Option<Arc<access::Access>>,
     routes: Vec<String>,
-    registry: Mutex<Registry>,
+    registry: Arc<Mutex<Registry>>,
     clock: Clock,
 }
 
@@ -41,14 +41,32 @@ impl Telemetry {
         let metrics = Metrics::new(&routes, &mut registry);
         let access = settings
             .access
-            .then(|| access::Access::start(settings.format, sink, metrics.lines_lost()));
+            .then(|| access::Access::start(settings.format, sink, metrics.lines_lost()))
+            .map(Arc::new);
         Arc::new(Self {
             metrics,
             access,
             routes,
-            registry: Mutex::new(registry),
+            registry: Arc::new(Mutex::new(registry)),
             clock,
         })
+    }
+
+    /// The same numbers and the same log for other routes. Numbers of routes that are gone stay:
+    /// a counter never goes back.
+    pub fn for_routes(&self, routes: Vec<String>) -> Arc<Self> {
+        Arc::new(Self {
+            metrics: self.metrics.for_routes(&routes),
+            access: self.access.clone(),
+            routes,
+            registry: self.registry.clone(),
+            clock: self.clock.clone(),
+        })
+    }
+
+    /// Shows more numbers.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry.lock());
     }
 
     /// What is counted.

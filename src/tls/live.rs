@@ -1,8 +1,7 @@
 //! What is made of files, and made anew when they change.
 
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use rustls::{ClientConfig, ServerConfig};
+
+use crate::stamp::Stamp;
 
 /// How often files are looked at: a few calls of `stat`, on any file system and through the
 /// links by which Kubernetes swaps secrets.
@@ -67,29 +68,6 @@ struct State {
     stamps: Vec<Option<Stamp>>,
     /// Why the last attempt failed, if it did.
     problem: Option<String>,
-}
-
-/// What tells one content of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(file: &Path) -> Option<Self> {
-        let found = std::fs::metadata(file).ok()?;
-        Some(Self {
-            device: found.dev(),
-            inode: found.ino(),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        })
-    }
 }
 
 impl<T> Live<T> {

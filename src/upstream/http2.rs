@@ -145,6 +145,11 @@ impl Links {
         Ok(place)
     }
 
+    /// Lets go of all of them: each ends when its last request has.
+    pub(super) fn close(&self) {
+        self.open.lock().clear();
+    }
+
     /// Lets go of what was not used for `idle` sweeps, and of what is older than `age`: a
     /// connection ends when its last request has.
     pub(super) fn sweep(&self, now: u32, idle: u64, age: u64) {

@@ -1,6 +1,6 @@
 //! Connections to the app: one pool a worker, so that nobody shares and nobody waits.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,16 +20,35 @@ use super::http2::{Links, Place};
 /// The idle connections of one worker.
 #[derive(Debug)]
 pub struct Pool {
-    settings: config::Upstream,
+    settings: Settings,
     tls: Option<tls::Client>,
-    connect: Duration,
-    header_bytes: usize,
+    /// Whether another pool is in its place: nothing is kept any more.
+    retired: AtomicBool,
     idle: Mutex<Vec<Idle>>,
     /// Where HTTP/2 is spoken, its connections.
     links: Option<Links>,
     /// How often idle connections were looked over: a clock that costs nothing to read.
     sweeps: AtomicU32,
     metrics: Metrics,
+}
+
+/// What connections depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Settings {
+    upstream: config::Upstream,
+    connect: Duration,
+    header_bytes: usize,
+}
+
+impl Settings {
+    fn new(settings: &config::Config) -> Self {
+        Self {
+            upstream: settings.upstream.clone(),
+            connect: settings.timeouts.connect,
+            // An app may set longer fields than a client.
+            header_bytes: settings.limits.header_bytes.max(64 * 1024),
+        }
+    }
 }
 
 /// How often idle connections are to be looked over.
@@ -87,11 +106,9 @@ impl Pool {
     /// An empty pool.
     pub fn new(settings: &config::Config, metrics: Metrics) -> Self {
         Self {
-            settings: settings.upstream.clone(),
+            settings: Settings::new(settings),
             tls: None,
-            connect: settings.timeouts.connect,
-            // An app may set longer fields than a client.
-            header_bytes: settings.limits.header_bytes.max(64 * 1024),
+            retired: AtomicBool::new(false),
             idle: Mutex::default(),
             links: settings.upstream.http2.then(Links::default),
             sweeps: AtomicU32::new(0),
@@ -101,8 +118,24 @@ impl Pool {
 
     /// The same with TLS on each connection, if there is any.
     #[must_use]
-    pub fn with_tls(self, tls: Option<tls::Client>) -> Self {
-        Self { tls, ..self }
+    pub fn with_tls(mut self, tls: Option<tls::Client>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Whether a new pool for these settings would be the same.
+    pub fn fits(&self, settings: &config::Config) -> bool {
+        self.settings == Settings::new(settings)
+    }
+
+    /// Another pool takes its place: what is idle is closed, and what is in use is not kept.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        if let Some(links) = &self.links {
+            links.close();
+        }
+        let idle = std::mem::take(&mut *self.idle.lock());
+        self.metrics.idle.dec_by(count(idle.len()));
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -125,7 +158,10 @@ impl Pool {
         connection.rest();
         let now = self.sweeps.load(Ordering::Relaxed);
         let mut idle = self.idle.lock();
-        if idle.len() < self.settings.max_idle && self.is_young(&connection, now) {
+        // Asked under the lock, so that whoever retires the pool finds what was put before.
+        let wanted = !self.retired.load(Ordering::Relaxed);
+        if wanted && idle.len() < self.settings.upstream.max_idle && self.is_young(&connection, now)
+        {
             self.metrics.idle.inc();
             idle.push(Idle {
                 connection,
@@ -136,24 +172,23 @@ impl Pool {
 
     /// Whether a connection is younger than `upstream.max_age`.
     fn is_young(&self, connection: &Connection, now: u32) -> bool {
-        u64::from(now.wrapping_sub(connection.born)) < self.settings.max_age.as_secs()
+        u64::from(now.wrapping_sub(connection.born)) < self.settings.upstream.max_age.as_secs()
     }
 
     /// Closes what was not used for `upstream.idle`, and what is old; to be called every [`SWEEP`].
     pub fn sweep(&self) {
         let now = self.sweeps.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let limit = self.settings.idle.as_secs();
-        let closed = |before: usize, after: usize| i64::try_from(before - after).unwrap_or(0);
+        let limit = self.settings.upstream.idle.as_secs();
         let fresh = |since: &u32| u64::from(now.wrapping_sub(*since)) <= limit;
         if let Some(links) = &self.links {
-            links.sweep(now, limit, self.settings.max_age.as_secs());
+            links.sweep(now, limit, self.settings.upstream.max_age.as_secs());
         }
         let mut idle = self.idle.lock();
         let before = idle.len();
         idle.retain_mut(|idle| {
             fresh(&idle.since) && self.is_young(&idle.connection, now) && idle.connection.is_open()
         });
-        self.metrics.idle.dec_by(closed(before, idle.len()));
+        self.metrics.idle.dec_by(count(before - idle.len()));
     }
 
     /// A new connection.
@@ -163,7 +198,11 @@ impl Pool {
     pub(super) async fn connect(&self) -> Result<Box<Connection>, Denial> {
         let stream = self.open().await?;
         let born = self.sweeps.load(Ordering::Relaxed);
-        Ok(Box::new(Connection::new(stream, self.header_bytes, born)))
+        Ok(Box::new(Connection::new(
+            stream,
+            self.settings.header_bytes,
+            born,
+        )))
     }
 
     /// The connections of an app that speaks HTTP/2.
@@ -185,13 +224,13 @@ impl Pool {
         let now = self.sweeps.load(Ordering::Relaxed);
         let links = self.links.as_ref();
         let links = links.ok_or_else(|| Denial::new(Reason::Internal, "HTTP/2 is not spoken"))?;
-        let place = links.add(stream, self.header_bytes, now).await;
+        let place = links.add(stream, self.settings.header_bytes, now).await;
         place.map_err(|error| self.unreachable(&error))
     }
 
     async fn open(&self) -> Result<Stream, Denial> {
-        let opening = connect::open(&self.settings.address, self.tls.as_ref());
-        let opened = match tokio::time::timeout(self.connect, opening).await {
+        let opening = connect::open(&self.settings.upstream.address, self.tls.as_ref());
+        let opened = match tokio::time::timeout(self.settings.connect, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(connect::late()),
         };
@@ -202,7 +241,20 @@ impl Pool {
 
     fn unreachable(&self, error: &dyn std::error::Error) -> Denial {
         self.metrics.failures.inc();
-        let detail = format!("cannot connect to {}: {error}", self.settings.address);
+        let detail = format!(
+            "cannot connect to {}: {error}",
+            self.settings.upstream.address
+        );
         Denial::because(Reason::UpstreamUnreachable, detail)
     }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.retire();
+    }
+}
+
+fn count(connections: usize) -> i64 {
+    i64::try_from(connections).unwrap_or(0)
 }

@@ -82,6 +82,20 @@ impl Running {
         })
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The events so far, with all their fields.
+    pub fn events(&self) -> Vec<Value> {
+        let err = self.err();
+        let events = err
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        events.collect()
+    }
+
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")

@@ -105,7 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(tokens) => tokens,
         Err(error) => return fail(error),
     };
-    serve::serve(loaded.config, |bound| {
+    serve::serve(loaded.config, None, |bound| {
         // With port 0 only the sockets know.
         let address = bound.addresses().first().copied();
         let addresses = (

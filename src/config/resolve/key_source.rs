@@ -130,13 +130,13 @@ fn check_url(key: &str, url: &str, cx: &mut Context<'_>) -> Option<()> {
 }
 
 fn jwks_file(key: &str, text: &str, cx: &mut Context<'_>) -> Option<PathBuf> {
-    let path = cx.path(text);
+    let path = cx.file(text);
     read_file(key, &path, cx)?;
     Some(path)
 }
 
 fn public_key_file(key: &str, text: &str, cx: &mut Context<'_>) -> Option<PathBuf> {
-    let path = cx.path(text);
+    let path = cx.file(text);
     let bytes = read_file(key, &path, cx)?;
     if String::from_utf8_lossy(&bytes).contains("PRIVATE KEY-----") {
         cx.error(
@@ -199,7 +199,7 @@ fn fetch(key: &str, file: Option<&file::Fetch>, cx: &mut Context<'_>) -> Fetch {
     let second = Duration::from_secs(1);
     let least = Duration::from_millis(100);
     let ca_file = file.and_then(|f| f.ca_file.as_ref()).and_then(|text| {
-        let path = cx.path(text);
+        let path = cx.file(text);
         read_file(&member(key, "ca_file"), &path, cx).map(|_| path)
     });
     Fetch {

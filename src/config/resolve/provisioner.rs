@@ -64,7 +64,7 @@ fn parse(key: &str, url: &str, cx: &mut Context<'_>) -> Option<RedisAddress> {
 
 fn full(redis: RedisAddress, streams: &Streams, cx: &mut Context<'_>) -> StreamsSettings {
     let mut settings = StreamsSettings::new(redis);
-    settings.ca_file = streams.ca_file.as_deref().map(|path| cx.path(path));
+    settings.ca_file = streams.ca_file.as_deref().map(|path| cx.file(path));
     for (name, key, given) in [
         (&mut settings.requests, "requests", &streams.requests),
         (&mut settings.replies, "replies", &streams.replies),

@@ -53,7 +53,7 @@ pub(super) fn read(key: &str, source: &Source<'_>, cx: &mut Context<'_>) -> Opti
 }
 
 fn from_file(key: &str, text: &str, cx: &mut Context<'_>) -> Option<Secret> {
-    let path = cx.path(text);
+    let path = cx.file(text);
     let bytes = key_source::read_file(key, &path, cx)?;
     if bytes.ends_with(b"\n") {
         cx.report.warn(

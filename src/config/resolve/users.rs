@@ -105,7 +105,7 @@ pub(super) fn postgres(
     let Some(file) = file else {
         return settings;
     };
-    settings.ca_file = file.ca_file.as_deref().map(|path| cx.path(path));
+    settings.ca_file = file.ca_file.as_deref().map(|path| cx.file(path));
     settings.pool = bounds::whole(&member(key, "pool"), file.pool, settings.pool, 1..=1000, cx);
     settings.statement_timeout = bounds::time(
         &member(key, "statement_timeout"),
@@ -141,7 +141,7 @@ pub(super) fn one_url(
         (Some(url), None) => Some((format!("{key}.url"), url.0.clone())),
         (None, Some(path)) => {
             let key = format!("{key}.url_file");
-            let path = cx.path(path);
+            let path = cx.file(path);
             let bytes = key_source::read_file(&key, &path, cx)?;
             match String::from_utf8(bytes) {
                 Ok(text) => Some((key, text.trim().to_owned())),

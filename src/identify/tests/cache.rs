@@ -1,16 +1,18 @@
 //! What is remembered, for how long, and at what price.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::fixture::{Fixture, NOW, SECRET, futures_now, issuer, settings, token};
 use crate::config::{Algorithm, KeySource};
 use crate::denial::Reason;
+use crate::identify::held::Held;
 use crate::identify::issuer::Issuer;
 use crate::identify::key::Key;
 use crate::identify::key_set::KeySet;
-use crate::identify::keys::Keys;
+use crate::identify::keys::{Keys, Patience};
 use crate::secret::Secret;
 
 #[test]
@@ -120,7 +122,12 @@ fn a_setting_that_matters_changes_the_generation() {
         change(&mut changed);
         let key = Key::shared(&Secret::new(SECRET), &[Algorithm::HS256]).unwrap();
         let keys = Arc::new(Keys::fixed(KeySet::new(vec![key], 1, NOW, i64::MAX)));
-        Issuer::new(&changed, keys, &settings.headers, &settings.kept).generation
+        let patience = Patience {
+            max_waiters: 0,
+            key_wait: Duration::ZERO,
+        };
+        let held = Held::of(&changed, keys, patience);
+        Issuer::new(&changed, held, &settings).generation
     };
     let plain = generation(&|_| {});
     assert_eq!(plain, generation(&|_| {}));

@@ -129,6 +129,8 @@ pub(super) fn settings(issuers: Vec<config::Issuer>) -> Settings {
         ],
         kept,
         identity_bytes: 8192,
+        files: config::Files::default(),
+        users: 0,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ impl Exchange {
     /// Answers the request; tells whether all of the answer was taken.
     pub(super) async fn run(
         mut self,
-        worker: &Worker,
+        worker: Arc<Worker>,
         peer: &Peer,
         request: Request<RecvStream>,
     ) -> bool {
@@ -77,9 +78,11 @@ impl Exchange {
             return Box::pin(self.open_websocket(worker, peer, parts, stream)).await;
         }
         let response = match message::head(parts) {
-            Ok(head) => self.ask(worker, peer, head, stream).await,
+            Ok(head) => self.ask(&worker, peer, head, stream).await,
             Err((head, denial)) => Some(worker.refuse(peer, Some(&head), denial)),
         };
+        // What goes on from here does not keep alive what a reload has replaced.
+        drop(worker);
         match response {
             Some(response) => self.answer(response, to_head).await,
             None => false,
@@ -125,7 +128,7 @@ impl Exchange {
     /// Asks for a WebSocket, and becomes one if the app agrees (RFC 8441).
     async fn open_websocket(
         mut self,
-        worker: &Worker,
+        worker: Arc<Worker>,
         peer: &Peer,
         parts: Parts,
         stream: RecvStream,
@@ -144,6 +147,7 @@ impl Exchange {
             },
             Err((head, denial)) => worker.refuse(peer, Some(&head), denial),
         };
+        drop(worker);
         let Some(tunnel) = response.tunnel.take() else {
             return self.answer(response, false).await;
         };

@@ -186,7 +186,7 @@ fn signing_key(key: &str, file: &file::IssuedToken, cx: &mut Context<'_>) -> Opt
 }
 
 fn private_key(key: &str, path: &str, cx: &mut Context<'_>) -> Option<Secret> {
-    let path = cx.path(path);
+    let path = cx.file(path);
     let bytes = key_source::read_file(key, &path, cx)?;
     if !String::from_utf8_lossy(&bytes).contains("PRIVATE KEY-----") {
         let remedy = "Make one: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem`.";

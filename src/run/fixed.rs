@@ -1,0 +1,91 @@
+//! What only a restart changes: sockets, threads, and the shape of the log.
+
+use crate::config::{Config, ExtAuthz};
+
+/// Puts what cannot change back to what it is; the keys that would have changed it.
+///
+/// A reload does not fail for their sake: whoever takes an issuer away must not have to wait for
+/// a restart since somebody else has moved a port in the same file.
+pub(super) fn keep(running: &Config, wanted: &mut Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    let places = |config: &Config| -> Vec<_> {
+        let listeners = config.listeners.iter();
+        listeners.map(|listener| listener.listen.clone()).collect()
+    };
+    if places(running) != places(wanted) {
+        // What is spoken behind them belongs to them.
+        wanted.listeners.clone_from(&running.listeners);
+        kept.push("listen");
+    }
+    let asked = |config: &Config| config.ext_authz.as_ref().map(|ExtAuthz { listen }| *listen);
+    if asked(running) != asked(wanted) {
+        wanted.ext_authz.clone_from(&running.ext_authz);
+        kept.push("ext_authz.listen");
+    }
+    keep_one("admin", &running.admin, &mut wanted.admin, &mut kept);
+    keep_one("workers", &running.workers, &mut wanted.workers, &mut kept);
+    let (was, log) = (&running.log, &mut wanted.log);
+    keep_one("log.format", &was.format, &mut log.format, &mut kept);
+    keep_one("log.level", &was.level, &mut log.level, &mut kept);
+    keep_one("log.access", &was.access, &mut log.access, &mut kept);
+    kept
+}
+
+fn keep_one<T: Clone + PartialEq>(
+    key: &'static str,
+    running: &T,
+    wanted: &mut T,
+    kept: &mut Vec<&'static str>,
+) {
+    if running != wanted {
+        wanted.clone_from(running);
+        kept.push(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(more: &str) -> Config {
+        let text = format!(
+            "upstream: http://127.0.0.1:1\nissuers: [{{ name: mine, audiences: any, \
+             secret: kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To }}]\n{more}"
+        );
+        let parsed = crate::config::parse(&text, "test", &|_| None);
+        parsed
+            .unwrap_or_else(|problems| panic!("{problems:?}"))
+            .config
+    }
+
+    #[test]
+    fn what_takes_a_restart_is_named_and_stays() {
+        let running = config("listen: 127.0.0.1:8080");
+        let mut same = config("listen: 127.0.0.1:8080\nlimits: { connections: 7 }");
+        assert_eq!(keep(&running, &mut same), [""; 0]);
+        assert_eq!(same.limits.connections, 7);
+        let mut other = config(
+            "listen: 127.0.0.1:8081\nadmin: off\nworkers: 99\n\
+             ext_authz: { listen: 127.0.0.1:9902 }\ntrusted_proxies: [10.0.0.1]\n\
+             log: { format: text, level: debug, access: false }",
+        );
+        let kept = keep(&running, &mut other);
+        let all = [
+            "listen",
+            "ext_authz.listen",
+            "admin",
+            "workers",
+            "log.format",
+            "log.level",
+            "log.access",
+        ];
+        assert_eq!(kept, all);
+        assert_eq!(other.listeners, running.listeners);
+        assert_eq!(
+            (other.admin, other.workers),
+            (running.admin, running.workers)
+        );
+        assert_eq!((other.ext_authz, other.log), (None, running.log));
+        assert_eq!(other.trusted_proxies.len(), 1, "the rest changes");
+    }
+}

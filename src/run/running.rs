@@ -1,0 +1,225 @@
+//! A running usher: what serves, and how a reload swaps it.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::task::JoinSet;
+
+use super::{Bound, fixed};
+use crate::admin::Readiness;
+use crate::assemble::{Assembled, StartError};
+use crate::config::Config;
+use crate::drain::Guard;
+use crate::ext_authz::ExtAuthz;
+use crate::identify::Refresher;
+use crate::listener::{Door, Hall, Workers};
+use crate::sidecar::{Sidecar, Worker};
+use crate::tls::{self, Followed};
+use crate::upstream::Pool;
+
+/// How often what is over leaves memory, and databases.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// What serves, and the settings that it goes by.
+pub(super) struct Running {
+    /// Whoever accepts has them: when nobody does any more, they are shut.
+    doors: Vec<Weak<Door>>,
+    workers: Arc<Workers>,
+    decides: Arc<ArcSwap<Sidecar>>,
+    pub(super) readiness: Arc<Readiness>,
+    parts: Assembled,
+    settings: Config,
+    /// Each ends by itself when nobody uses its keys any more.
+    refreshers: JoinSet<()>,
+    /// What goes on beside requests, for the parts that there are now.
+    chores: JoinSet<()>,
+}
+
+/// Why nothing was swapped.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) error: StartError,
+    /// Whether it may go well another time, though no file has changed.
+    pub(super) may_pass: bool,
+}
+
+impl From<StartError> for Refused {
+    fn from(error: StartError) -> Self {
+        Self {
+            error,
+            may_pass: false,
+        }
+    }
+}
+
+impl Running {
+    /// Starts threads and tasks; nothing is accepted yet.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn start(bound: Bound, doors: &[Arc<Door>]) -> Result<Self, StartError> {
+        let Bound {
+            decides,
+            readiness,
+            mut parts,
+            settings,
+            ..
+        } = bound;
+        let workers = (0..settings.workers).map(|_| worker(&parts, &settings, None));
+        let workers = Workers::start(workers.collect(), &settings).map_err(StartError::Threads)?;
+        let mut refreshers = JoinSet::new();
+        run(&mut refreshers, std::mem::take(&mut parts.refreshers));
+        Ok(Self {
+            chores: chores(&parts, doors.iter().map(|door| &**door)),
+            workers: Arc::new(workers),
+            doors: doors.iter().map(Arc::downgrade).collect(),
+            decides,
+            readiness,
+            parts,
+            settings,
+            refreshers,
+        })
+    }
+
+    /// What usher goes by.
+    pub(super) fn settings(&self) -> &Config {
+        &self.settings
+    }
+
+    /// What serves.
+    pub(super) fn parts(&self) -> &Assembled {
+        &self.parts
+    }
+
+    /// Opens the doors, until what is returned is dropped.
+    pub(super) fn accept(
+        &self,
+        doors: Vec<Arc<Door>>,
+        ext_authz: Option<ExtAuthz>,
+        guard: &Guard,
+    ) -> JoinSet<Result<(), StartError>> {
+        let mut accepting = JoinSet::new();
+        for (door, listener) in doors.into_iter().zip(&self.settings.listeners) {
+            let workers = self.workers.clone();
+            let (guard, listen) = (guard.clone(), listener.listen.clone());
+            accepting.spawn(async move {
+                let ended = workers.accept(&door, &guard).await;
+                ended.map_err(|error| StartError::Bind(listen, error))
+            });
+        }
+        if let Some(ext_authz) = ext_authz {
+            let guard = guard.clone();
+            accepting.spawn(async move {
+                ext_authz.run(guard).await;
+                Ok(())
+            });
+        }
+        accepting
+    }
+
+    /// Goes by other settings from now on, whole or not at all; the keys that changed and cannot
+    /// without a restart. What has changed is built first. Requests under way end as they began.
+    pub(super) async fn reload(
+        &mut self,
+        mut settings: Config,
+    ) -> Result<Vec<&'static str>, Refused> {
+        let fixed = fixed::keep(&self.settings, &mut settings);
+        let mut parts = self.parts.again(&settings).await?;
+        let halls = self.halls(&settings)?;
+        run(&mut self.refreshers, std::mem::take(&mut parts.refreshers));
+        let gathered = parts.identify.gather(&self.parts.identify).await;
+        gathered.map_err(|error| Refused {
+            error: StartError::Keys(error),
+            may_pass: true,
+        })?;
+        self.swap(parts, halls, settings);
+        Ok(fixed)
+    }
+
+    /// What is spoken behind each door, where that has changed.
+    fn halls(&self, settings: &Config) -> Result<Vec<Option<Hall>>, StartError> {
+        let metrics = &self.parts.sidecar.telemetry.metrics().connections;
+        let pairs = self.settings.listeners.iter().zip(&settings.listeners);
+        let hall = |(before, now)| match before == now {
+            true => Ok(None),
+            false => Hall::new(now, metrics).map(Some).map_err(StartError::Tls),
+        };
+        pairs.map(hall).collect()
+    }
+
+    /// Nothing here can fail, and nothing waits.
+    fn swap(&mut self, parts: Assembled, halls: Vec<Option<Hall>>, settings: Config) {
+        let doors: Vec<_> = self.doors.iter().map(Weak::upgrade).collect();
+        for (door, hall) in doors.iter().zip(halls) {
+            if let (Some(door), Some(hall)) = (door, hall) {
+                door.lead_to(hall);
+            }
+        }
+        let before = self.workers.current();
+        let workers = before
+            .iter()
+            .map(|before| worker(&parts, &settings, Some(before)));
+        self.workers.change(workers.collect(), &settings);
+        for old in before.iter().filter(|old| !old.pool.fits(&settings)) {
+            old.pool.retire();
+        }
+        self.decides.store(parts.sidecar.clone());
+        parts.answer_for(&self.readiness);
+        parts.identify.forget(&self.parts.identify);
+        self.chores = chores(&parts, doors.iter().flatten().map(|door| &**door));
+        // Those that have ended would otherwise be kept for whoever asks how.
+        while self.refreshers.try_join_next().is_some() {}
+        self.parts = parts;
+        self.settings = settings;
+    }
+}
+
+/// A worker with a pool of its own, which may be that of `before`.
+fn worker(parts: &Assembled, settings: &Config, before: Option<&Arc<Worker>>) -> Worker {
+    let pool = before.map(|before| &before.pool);
+    let pool = match pool.filter(|pool| pool.fits(settings)) {
+        Some(pool) => pool.clone(),
+        None => {
+            let pool = Pool::new(settings, parts.pools.clone());
+            Arc::new(pool.with_tls(parts.upstream_tls.clone()))
+        }
+    };
+    Worker {
+        sidecar: parts.sidecar.clone(),
+        pool,
+    }
+}
+
+fn run(tasks: &mut JoinSet<()>, refreshers: Vec<Refresher>) {
+    for refresher in refreshers {
+        tasks.spawn(refresher.run());
+    }
+}
+
+/// What goes on beside requests; all of it ends when this is dropped.
+fn chores<'d>(parts: &Assembled, doors: impl Iterator<Item = &'d Door>) -> JoinSet<()> {
+    let mut chores = JoinSet::new();
+    let identify = parts.identify.clone();
+    chores.spawn(async move {
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            sweep.tick().await;
+            identify.sweep();
+        }
+    });
+    let app = parts.upstream_tls.iter();
+    let app = app.map(|tls| Followed::Client(tls.config.clone()));
+    let doors = doors.filter_map(Door::followed);
+    chores.spawn(tls::follow(
+        doors.chain(app).collect(),
+        parts.tls_metrics.clone(),
+    ));
+    if let Some((accounts, projects)) = parts.accounts() {
+        chores.spawn(async move {
+            accounts.sweep_for_ever(tokio::time::interval(SWEEP)).await;
+        });
+        chores.spawn(projects.watch());
+    }
+    chores
+}
