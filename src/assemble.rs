@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+use rustls::RootCertStore;
 
 use crate::accounts::{self, Accounts};
 use crate::admin::Readiness;
@@ -18,7 +19,7 @@ use crate::identify::{self, Identify, Refresher};
 use crate::identity::{CallerClaims, Kept};
 use crate::route::Routes;
 use crate::sidecar::Sidecar;
-use crate::telemetry::{Sink, Telemetry};
+use crate::telemetry::{Exporter, Sink, Telemetry, Tracer};
 use crate::tls;
 use crate::upstream::{self, Upstream};
 use crate::users::{self, Users};
@@ -100,6 +101,8 @@ pub struct Assembled {
     pub pools: upstream::Metrics,
     /// TLS to the app, where it is spoken.
     pub upstream_tls: Option<tls::Client>,
+    /// What sends spans, where that is configured.
+    pub exporter: Option<Exporter>,
     /// What is counted about certificates.
     pub tls_metrics: tls::Metrics,
     /// External users, and the projects whose keys may change.
@@ -134,6 +137,7 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
     pools.register(&mut registry);
     let tls_metrics = tls::Metrics::default();
     tls_metrics.register(&mut registry);
+    let (tracer, exporter) = traces(settings, &mut registry)?.unzip();
     let names = routes.all().iter().map(|route| route.name.clone());
     let forward_auth = ForwardAuth::new(settings, options.clock.clone());
     let telemetry = Telemetry::new(
@@ -142,6 +146,7 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         registry,
         options.clock.clone(),
         options.access,
+        tracer,
     );
     let sidecar = Sidecar {
         edge: Arc::new(edge(settings)),
@@ -168,6 +173,7 @@ pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, 
         refreshers,
         pools,
         upstream_tls: upstream_tls(&settings.upstream)?,
+        exporter,
         tls_metrics,
         accounts: accounts.zip(projects),
     })
@@ -213,6 +219,22 @@ fn upstream_tls(settings: &config::Upstream) -> Result<Option<tls::Client>, Star
     };
     let client = tls::client(host, tls, settings.http2).map_err(StartError::Tls)?;
     Ok(Some(client))
+}
+
+/// What takes spans and what sends them, where that is configured.
+fn traces(
+    settings: &Config,
+    registry: &mut Registry,
+) -> Result<Option<(Tracer, Exporter)>, StartError> {
+    let Some(settings) = &settings.traces else {
+        return Ok(None);
+    };
+    let roots = match settings.endpoint.starts_with("https:") {
+        true => tls::roots(settings.ca_file.as_deref()).map_err(StartError::Tls)?,
+        false => RootCertStore::empty(),
+    };
+    let made = Tracer::new(settings, roots, registry).map_err(StartError::Tls)?;
+    Ok(Some(made))
 }
 
 /// External users: their accounts, and the endpoints that they ask.

@@ -138,6 +138,9 @@ impl Bound {
                 identify.sweep();
             }
         });
+        if let Some(exporter) = self.parts.exporter {
+            background.spawn(exporter.run());
+        }
         background.spawn(tls::follow(followed, self.parts.tls_metrics.clone()));
         if let Some((accounts, projects)) = self.parts.accounts {
             background.spawn(async move {

@@ -21,6 +21,7 @@ mod route;
 mod schema;
 mod source;
 mod tls;
+mod traces;
 mod upstream;
 pub mod users;
 
@@ -38,6 +39,7 @@ pub use self::problem::{Problem, Severity};
 pub use self::route::{Access, Require, Route, RouteCors};
 pub use self::schema::schema;
 pub use self::tls::{CertificateFiles, ClientCertificates, ClientTls, ServerTls, TlsVersion};
+pub use self::traces::Traces;
 pub use self::upstream::{Address, Upstream};
 
 /// Everything usher needs to know to run.
@@ -83,6 +85,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Events and the access record.
     pub log: Log,
+    /// Where spans of requests go; `None`: there are none.
+    pub traces: Option<Traces>,
     /// Threads that serve requests; at least 1.
     pub workers: usize,
 }

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -54,6 +56,15 @@ pub struct Metrics {
     pub retries: Counter,
     /// Connections kept idle.
     pub idle: Gauge,
+    /// Open tunnels.
+    pub tunnels: Gauge,
+    /// TLS handshakes with the app that failed.
+    handshake_failures: Family<CauseLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    cause: &'static str,
 }
 
 impl Metrics {
@@ -80,6 +91,27 @@ impl Metrics {
             "Idle connections to the app",
             self.idle.clone(),
         );
+        registry.register(
+            "tunnels",
+            "Open WebSockets, and tunnels of other protocols",
+            self.tunnels.clone(),
+        );
+        // What never happened counts 0.
+        for cause in tls::CAUSES {
+            let labels = CauseLabels { cause };
+            self.handshake_failures.get_or_create_owned(&labels);
+        }
+        registry.register(
+            "handshake_failures",
+            "TLS handshakes with the app that failed, by cause",
+            self.handshake_failures.clone(),
+        );
+    }
+
+    /// Counts a TLS handshake with the app that failed.
+    pub(super) fn no_handshake(&self, cause: &'static str) {
+        let labels = CauseLabels { cause };
+        self.handshake_failures.get_or_create_owned(&labels).inc();
     }
 }
 
@@ -190,7 +222,7 @@ impl Pool {
     }
 
     async fn open(&self) -> Result<Stream, Denial> {
-        let opening = connect::open(&self.settings.address, self.tls.as_ref());
+        let opening = connect::open(&self.settings.address, self.tls.as_ref(), &self.metrics);
         let opened = match tokio::time::timeout(self.connect, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(connect::late()),
