@@ -20,7 +20,7 @@ use crate::identify::{self, Identify, Refresher};
 use crate::identity::{CallerClaims, Kept};
 use crate::route::Routes;
 use crate::sidecar::Sidecar;
-use crate::telemetry::Sink;
+use crate::telemetry::{Exporter, Sink};
 use crate::tls;
 use crate::upstream::{self, Upstream};
 use crate::users::{self, Users};
@@ -103,6 +103,8 @@ pub struct Assembled {
     pub pools: upstream::Metrics,
     /// TLS to the app, where it is spoken.
     pub upstream_tls: Option<tls::Client>,
+    /// What sends spans, where that is configured.
+    pub exporter: Option<Exporter>,
     /// What is counted about certificates.
     pub tls_metrics: tls::Metrics,
     parts: Parts,
@@ -129,8 +131,12 @@ type TlsPart = Part<(String, config::ClientTls, bool), tls::Client>;
 /// # Errors
 /// [`StartError`]: a key file is unusable, or the users' settings are.
 pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, StartError> {
-    let lasting = Arc::new(Lasting::new(&settings.log, options));
-    build(settings, lasting, None).await
+    let (lasting, exporter) = Lasting::new(settings, options)?;
+    let assembled = build(settings, Arc::new(lasting), None).await?;
+    Ok(Assembled {
+        exporter,
+        ..assembled
+    })
 }
 
 impl Assembled {
@@ -222,6 +228,7 @@ async fn build(
         pools: lasting.pools.clone(),
         upstream_tls: made(&parts.upstream_tls),
         tls_metrics: lasting.tls.clone(),
+        exporter: None,
         parts,
         lasting,
     })

@@ -7,7 +7,6 @@ mod client;
 mod connection;
 mod crowd;
 mod door;
-mod handshake;
 mod http2;
 mod proxy;
 mod socket;

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use http::Version;
+
 use crate::announced::Announced;
 use crate::body::RequestBody;
 use crate::cors::{Grant, Rules};
@@ -13,7 +15,7 @@ use crate::gate::{Admission, Gate};
 use crate::head::{Head, RequestHead};
 use crate::respond::{self, Response};
 use crate::route::{Routes, Target};
-use crate::telemetry::{Outcome, Record, Telemetry};
+use crate::telemetry::{Outcome, Protocol, Record, Telemetry};
 use crate::upstream::{Outgoing, Pool, Upstream};
 
 /// What all workers share.
@@ -66,7 +68,7 @@ impl Worker {
     pub async fn handle(&self, peer: &Peer, head: Box<Head>, body: RequestBody) -> Response {
         let mut record = Record::start(&self.sidecar.telemetry, Some(&head), || peer.to_string());
         let mut grant = Grant::default();
-        let grpc = respond::is_grpc(&head);
+        let (http2, grpc) = (head.version == Version::HTTP_2, respond::is_grpc(&head));
         let passage = self.answer(peer, head, body, &mut record, &mut grant);
         let mut response = match passage.await {
             Ok(response) => response,
@@ -80,6 +82,13 @@ impl Worker {
                 response
             }
         };
+        let spoken = match (&response.tunnel, http2, grpc) {
+            (Some(_), ..) => Protocol::Tunnel,
+            (None, _, true) => Protocol::Grpc,
+            (None, true, false) => Protocol::Http2,
+            (None, false, false) => Protocol::Http1,
+        };
+        self.sidecar.telemetry.metrics().spoken(spoken);
         response.body.record(record);
         response
     }
@@ -111,6 +120,7 @@ impl Worker {
         }
 
         let arrival = sidecar.edge.receive(peer, &mut head)?;
+        record.mark(&mut head.fields, arrival.scheme);
         let request = sidecar.edge.read(peer, &arrival, &head)?;
 
         let route = sidecar.routes.find(&request)?;

@@ -72,7 +72,11 @@ fn every_metric_is_explained() {
         folder.path().join("users.db").display(),
         folder.path().join("accounts.db").display()
     );
-    let usher = Usher::start(&app, &issuer, &users);
+    let usher = Usher::start(
+        &app,
+        &issuer,
+        &format!("{users}\ntraces: http://127.0.0.1:1"),
+    );
     let page = page("docs/operations.md");
     let exposed = usher.admin("/metrics").body;
     let mut names = Vec::new();

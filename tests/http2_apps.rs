@@ -209,6 +209,11 @@ fn a_client_that_reads_nothing_holds_up_nobody_else() {
         held.push(answer);
         eventually("the call", || (app.count() == number + 1).then_some(()));
     }
+    // Of each answer the app may send this much that nobody reads: together more than the 64 KiB
+    // that a connection has room for unless somebody sees to it (RFC 9113 §6.9.2).
+    eventually("answers that wait", || {
+        (app.sent.load(Ordering::SeqCst) > 4 * 100_000).then_some(())
+    });
     let quick = Http2::connect(usher.address);
     let answered = quick.upload(call(&token), large.clone(), None).unwrap();
     assert!(answered.body == large);

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::registry::Registry;
 
-use super::Options;
+use rustls::RootCertStore;
+
+use super::{Options, StartError};
 use crate::clock::Clock;
-use crate::config::Log;
-use crate::telemetry::Telemetry;
+use crate::config::Config;
+use crate::telemetry::{Exporter, Telemetry, Tracer};
 use crate::{accounts, identify, tls, upstream, users};
 
 /// Made once.
@@ -30,8 +32,13 @@ pub(super) struct Lasting {
 }
 
 impl Lasting {
-    pub(super) fn new(log: &Log, options: Options) -> Self {
+    /// Beside it what sends spans, where that is configured.
+    pub(super) fn new(
+        settings: &Config,
+        options: Options,
+    ) -> Result<(Self, Option<Exporter>), StartError> {
         let mut registry = Registry::with_prefix("usher");
+        let (tracer, exporter) = traces(settings, &mut registry)?.unzip();
         let identify = identify::Metrics::default();
         identify.register(&mut registry);
         let pools = upstream::Metrics::default();
@@ -39,8 +46,9 @@ impl Lasting {
         let tls = tls::Metrics::default();
         tls.register(&mut registry);
         let Options { clock, access } = options;
-        Self {
-            telemetry: Telemetry::new(log, Vec::new(), registry, clock.clone(), access),
+        let log = &settings.log;
+        let lasting = Self {
+            telemetry: Telemetry::new(log, Vec::new(), registry, clock.clone(), access, tracer),
             clock,
             identify,
             pools,
@@ -49,7 +57,8 @@ impl Lasting {
             accounts: OnceLock::new(),
             instance: instance(),
             serials: AtomicU64::new(0),
-        }
+        };
+        Ok((lasting, exporter))
     }
 
     pub(super) fn users(&self) -> &users::metrics::Metrics {
@@ -74,6 +83,22 @@ impl Lasting {
     pub(super) fn serial(&self) -> u64 {
         self.serials.fetch_add(1, Ordering::Relaxed) + 1
     }
+}
+
+/// What takes spans and what sends them, where that is configured.
+fn traces(
+    settings: &Config,
+    registry: &mut Registry,
+) -> Result<Option<(Tracer, Exporter)>, StartError> {
+    let Some(settings) = &settings.traces else {
+        return Ok(None);
+    };
+    let roots = match settings.endpoint.starts_with("https:") {
+        true => tls::roots(settings.ca_file.as_deref()).map_err(StartError::Tls)?,
+        false => RootCertStore::empty(),
+    };
+    let made = Tracer::new(settings, roots, registry).map_err(StartError::Tls)?;
+    Ok(Some(made))
 }
 
 fn instance() -> String {

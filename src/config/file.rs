@@ -10,6 +10,7 @@ mod list;
 mod listener;
 mod route;
 mod tls;
+mod traces;
 mod upstream;
 mod users;
 mod value;
@@ -27,9 +28,10 @@ pub(super) use self::list::{List, Named, ObjectOrList, OneOrMany, TextOr};
 pub(super) use self::listener::{Listener, ProxyProtocol};
 pub(super) use self::route::{Paths, Require, Route};
 pub(super) use self::tls::{Certificate, ClientCertificates, Tls};
+pub(super) use self::traces::Traces;
 pub(super) use self::upstream::Upstream;
 pub(super) use self::users::{Directory, MatchBy, Presence, Streams, Users, UsersPreset};
-pub(super) use self::value::{Count, Flag, Hidden, Scalar, Size, Time};
+pub(super) use self::value::{Count, Flag, Hidden, Scalar, Share, Size, Time};
 use super::LogFormat;
 
 /// usher's configuration.
@@ -86,6 +88,9 @@ pub(super) struct File {
     pub(super) shutdown: Option<Shutdown>,
     /// Events and the access record.
     pub(super) log: Option<Log>,
+    /// Where spans of requests go: a collector that takes OTLP over HTTP, such as
+    /// `http://127.0.0.1:4318`, or an object. Default: nowhere.
+    pub(super) traces: Option<TextOr<Traces>>,
     /// Threads that serve requests, 1 to 256. Default: the processors usher may use.
     pub(super) workers: Option<Count>,
 }

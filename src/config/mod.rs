@@ -22,6 +22,7 @@ mod route;
 mod schema;
 mod source;
 mod tls;
+mod traces;
 mod upstream;
 pub mod users;
 
@@ -40,6 +41,7 @@ pub use self::problem::{Problem, Severity};
 pub use self::route::{Access, Require, Route, RouteCors};
 pub use self::schema::schema;
 pub use self::tls::{CertificateFiles, ClientCertificates, ClientTls, ServerTls, TlsVersion};
+pub use self::traces::Traces;
 pub use self::upstream::{Address, Upstream};
 
 /// Everything usher needs to know to run.
@@ -85,6 +87,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Events and the access record.
     pub log: Log,
+    /// Where spans of requests go; `None`: there are none.
+    pub traces: Option<Traces>,
     /// Threads that serve requests; at least 1.
     pub workers: usize,
     /// The files that all of this was read from, as they were.

@@ -17,6 +17,7 @@ mod route;
 mod secret;
 mod tls;
 mod token;
+mod traces;
 mod upstream;
 mod url;
 mod users;
@@ -135,6 +136,7 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         timeouts: bounds::timeouts(&file.timeouts.unwrap_or_default(), cx),
         shutdown: bounds::shutdown(&file.shutdown.unwrap_or_default()),
         log: log(file.log.unwrap_or_default(), cx),
+        traces: traces::resolve(file.traces.as_ref(), cx),
         workers: bounds::whole("workers", file.workers, processors(), 1..=256, cx),
         files: cx.files.clone(),
         // The text is not here.

@@ -18,8 +18,8 @@ use crate::stream::Stream;
 use crate::telemetry::ConnectionMetrics;
 use crate::tls::{self, Followed, Live};
 
+use super::proxy;
 use super::socket::{Listening, Opener};
-use super::{handshake, proxy};
 
 /// A socket that listens, and what is spoken there before HTTP.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl Hall {
                 Some((Stream::from(TlsStream::Server(stream)), Scheme::Https))
             }
             Err(error) => {
-                self.metrics.no_handshake(handshake::cause(&error));
+                self.metrics.no_handshake(tls::cause(&error));
                 tracing::debug!(?client, %error, "closed: no TLS handshake");
                 None
             }

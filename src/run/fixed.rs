@@ -1,4 +1,4 @@
-//! What only a restart changes: sockets, threads, and the shape of the log.
+//! What only a restart changes: sockets, threads, the shape of the log, and where spans go.
 
 use crate::config::{Config, ExtAuthz};
 
@@ -24,6 +24,7 @@ pub(super) fn keep(running: &Config, wanted: &mut Config) -> Vec<&'static str> {
     }
     keep_one("admin", &running.admin, &mut wanted.admin, &mut kept);
     keep_one("workers", &running.workers, &mut wanted.workers, &mut kept);
+    keep_one("traces", &running.traces, &mut wanted.traces, &mut kept);
     let (was, log) = (&running.log, &mut wanted.log);
     keep_one("log.format", &was.format, &mut log.format, &mut kept);
     keep_one("log.level", &was.level, &mut log.level, &mut kept);
@@ -67,6 +68,7 @@ mod tests {
         let mut other = config(
             "listen: 127.0.0.1:8081\nadmin: off\nworkers: 99\n\
              ext_authz: { listen: 127.0.0.1:9902 }\ntrusted_proxies: [10.0.0.1]\n\
+             traces: { endpoint: 'http://127.0.0.1:4318' }\n\
              log: { format: text, level: debug, access: false }",
         );
         let kept = keep(&running, &mut other);
@@ -75,6 +77,7 @@ mod tests {
             "ext_authz.listen",
             "admin",
             "workers",
+            "traces",
             "log.format",
             "log.level",
             "log.access",
@@ -86,6 +89,7 @@ mod tests {
             (running.admin, running.workers)
         );
         assert_eq!((other.ext_authz, other.log), (None, running.log));
+        assert_eq!(other.traces, None);
         assert_eq!(other.trusted_proxies.len(), 1, "the rest changes");
     }
 }

@@ -70,6 +70,10 @@ impl Running {
         let workers = Workers::start(workers.collect(), &settings).map_err(StartError::Threads)?;
         let mut refreshers = JoinSet::new();
         run(&mut refreshers, std::mem::take(&mut parts.refreshers));
+        if let Some(exporter) = parts.exporter.take() {
+            // Its settings stay as they are, as the log's do.
+            refreshers.spawn(exporter.run());
+        }
         Ok(Self {
             chores: chores(&parts, doors.iter().map(|door| &**door)),
             workers: Arc::new(workers),

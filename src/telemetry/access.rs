@@ -82,6 +82,8 @@ pub(super) struct Line<'a> {
     pub(super) user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<String>,
     pub(super) client: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) door: Option<&'static str>,

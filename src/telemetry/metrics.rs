@@ -22,6 +22,34 @@ pub struct Metrics {
     /// Client connections.
     pub connections: ConnectionMetrics,
     lines_lost: Counter,
+    protocols: [Counter; 4],
+}
+
+/// What a request was spoken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 and HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// gRPC, over HTTP/2.
+    Grpc,
+    /// A WebSocket, or another protocol that the app has switched to, over either.
+    Tunnel,
+}
+
+impl Protocol {
+    const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Grpc, Self::Tunnel];
+
+    /// The name in metrics.
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::Tunnel => "tunnel",
+        }
+    }
 }
 
 /// What is counted about client connections.
@@ -50,13 +78,18 @@ pub struct ConnectionMetrics {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProtocolLabels {
+    protocol: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ListenerLabels {
     listener: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CauseLabels {
-    cause: &'static str,
+pub(super) struct CauseLabels {
+    pub(super) cause: &'static str,
 }
 
 /// The handles that most requests need.
@@ -111,6 +144,12 @@ impl Metrics {
             lines_lost.clone(),
         );
         connections.register(registry);
+        let protocols = Family::<ProtocolLabels, Counter>::default();
+        registry.register(
+            "protocol_requests",
+            "Requests by what they were spoken in (http1, http2, grpc, tunnel)",
+            protocols.clone(),
+        );
         Self {
             routes: Vec::new(),
             requests,
@@ -118,8 +157,21 @@ impl Metrics {
             in_flight,
             connections,
             lines_lost,
+            protocols: Protocol::ALL.map(|protocol| {
+                let labels = ProtocolLabels {
+                    protocol: protocol.id(),
+                };
+                protocols.get_or_create_owned(&labels)
+            }),
         }
         .for_routes(routes)
+    }
+
+    /// Counts a request by what it was spoken in.
+    pub fn spoken(&self, protocol: Protocol) {
+        if let Some(counter) = self.protocols.get(protocol as usize) {
+            counter.inc();
+        }
     }
 
     /// The same numbers, with handles for these routes.
@@ -132,6 +184,7 @@ impl Metrics {
             in_flight: self.in_flight.clone(),
             connections: self.connections.clone(),
             lines_lost: self.lines_lost.clone(),
+            protocols: self.protocols.clone(),
         }
     }
 

@@ -4,6 +4,7 @@ mod access;
 mod events;
 mod metrics;
 mod record;
+mod traces;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +17,16 @@ use crate::config;
 
 pub use access::Sink;
 pub use events::start as start_events;
-pub use metrics::{ConnectionMetrics, Metrics};
+pub use metrics::{ConnectionMetrics, Metrics, Protocol};
 pub use record::{Outcome, Record};
+pub use traces::{Exporter, Tracer};
 
 /// The metrics and the access log of one running usher.
 #[derive(Debug)]
 pub struct Telemetry {
     metrics: Metrics,
     access: Option<Arc<access::Access>>,
+    tracer: Option<Arc<Tracer>>,
     routes: Vec<String>,
     registry: Arc<Mutex<Registry>>,
     clock: Clock,
@@ -37,6 +40,7 @@ impl Telemetry {
         mut registry: Registry,
         clock: Clock,
         sink: Sink,
+        tracer: Option<Tracer>,
     ) -> Arc<Self> {
         let metrics = Metrics::new(&routes, &mut registry);
         let access = settings
@@ -46,6 +50,7 @@ impl Telemetry {
         Arc::new(Self {
             metrics,
             access,
+            tracer: tracer.map(Arc::new),
             routes,
             registry: Arc::new(Mutex::new(registry)),
             clock,
@@ -58,6 +63,7 @@ impl Telemetry {
         Arc::new(Self {
             metrics: self.metrics.for_routes(&routes),
             access: self.access.clone(),
+            tracer: self.tracer.clone(),
             routes,
             registry: self.registry.clone(),
             clock: self.clock.clone(),
@@ -74,8 +80,23 @@ impl Telemetry {
         &self.metrics
     }
 
-    /// Waits until every access line is written, but not for a reader who does not read.
+    /// Waits until every access line is written and every span sent, but not for a reader who does
+    /// not read.
     pub async fn finish(&self) {
+        tokio::join!(self.finish_lines(), self.finish_spans());
+    }
+
+    async fn finish_spans(&self) {
+        const LONGEST: Duration = Duration::from_secs(2);
+        let Some(tracer) = &self.tracer else {
+            return;
+        };
+        if tokio::time::timeout(LONGEST, tracer.flush()).await.is_err() {
+            tracing::warn!("the last spans are lost: the collector does not take them");
+        }
+    }
+
+    async fn finish_lines(&self) {
         const LONGEST: Duration = Duration::from_secs(1);
         let Some(access) = &self.access else {
             return;

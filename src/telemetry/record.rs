@@ -4,15 +4,17 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode, Version, header};
 use tokio::time::Instant;
 
 use crate::denial::{Denial, Fault};
-use crate::head::{Head, Target};
+use crate::fields::Fields;
+use crate::head::{Head, Scheme, Target};
 use crate::identify::Verified;
 
 use super::Telemetry;
 use super::access::Line;
+use super::traces::{Ended, Span};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +51,11 @@ pub struct Record {
     denial: Option<Box<Denial>>,
     /// The requests under way when it began, itself included.
     under_way: usize,
-    /// Present when an access line is wanted.
+    /// Present when an access line or a span is wanted.
     details: Option<Box<Details>>,
 }
 
-/// What only the access line needs.
+/// What only the access line and the span need.
 #[derive(Debug)]
 struct Details {
     /// Method and target; `None` when the head could not be read.
@@ -65,6 +67,8 @@ struct Details {
     status: StatusCode,
     bytes: u64,
     cut: Option<String>,
+    version: Option<Version>,
+    span: Option<Box<Span>>,
 }
 
 impl Record {
@@ -75,7 +79,8 @@ impl Record {
         client: impl FnOnce() -> String,
     ) -> Self {
         let before = telemetry.metrics.in_flight.inc();
-        let details = telemetry.access.is_some().then(|| {
+        let wanted = telemetry.access.is_some() || telemetry.tracer.is_some();
+        let details = wanted.then(|| {
             Box::new(Details {
                 asked: head.map(|head| (head.method.clone(), head.target.clone())),
                 host: head
@@ -87,6 +92,8 @@ impl Record {
                 status: StatusCode::OK,
                 bytes: 0,
                 cut: None,
+                version: head.map(|head| head.version),
+                span: span(telemetry, head),
             })
         });
         Self {
@@ -110,6 +117,15 @@ impl Record {
     /// The route that matched.
     pub fn route(&mut self, index: usize) {
         self.route = Some(index);
+    }
+
+    /// Tells whoever is asked next that this request asks; where spans are not exported, what the
+    /// client has told them stays.
+    pub fn mark(&mut self, fields: &mut Fields, scheme: Scheme) {
+        let details = self.details.as_mut();
+        if let Some(span) = details.and_then(|details| details.span.as_mut()) {
+            span.mark(fields, scheme);
+        }
     }
 
     /// The door that it came through, where that is not the proxy's own.
@@ -205,12 +221,50 @@ impl Record {
                 Some(verified) => Some(verified.fingerprint.to_string().into()),
                 None => denial.and_then(|denial| denial.token.as_deref().map(Cow::Borrowed)),
             },
+            trace: details.span.as_ref().map(|span| span.trace()),
             client: &details.client,
             door: details.door,
             bytes: details.bytes,
             cut: details.cut.as_deref(),
             seconds,
         }
+    }
+}
+
+/// The request's part in its trace, where spans are exported.
+fn span(telemetry: &Telemetry, head: Option<&Head>) -> Option<Box<Span>> {
+    let tracer = telemetry.tracer.as_ref()?;
+    tracer.begin(&head?.fields, telemetry.clock.now_millis())
+}
+
+impl Record {
+    /// Tells the trace, if anybody listens.
+    fn tell(&mut self, seconds: f64) {
+        let Some(tracer) = &self.telemetry.tracer else {
+            return;
+        };
+        let Some(mut details) = self.details.take() else {
+            return;
+        };
+        let Some(span) = details.span.take().filter(|span| span.is_sampled()) else {
+            return;
+        };
+        let routes = &self.telemetry.routes;
+        tracer.end(Ended {
+            span,
+            asked: details.asked,
+            version: details.version,
+            host: details.host,
+            client: details.client,
+            door: details.door,
+            status: details.status,
+            outcome: self.outcome.id(),
+            reason: self.denial.as_ref().map(|denial| denial.reason.id()),
+            route: self.route.and_then(|index| routes.get(index)).cloned(),
+            bytes: details.bytes,
+            cut: details.cut,
+            seconds,
+        });
     }
 }
 
@@ -232,5 +286,6 @@ impl Drop for Record {
         if let (Some(details), Some(access)) = (&self.details, &self.telemetry.access) {
             access.write(&self.line(details, seconds));
         }
+        self.tell(seconds);
     }
 }

@@ -12,6 +12,8 @@ use crate::config::Address;
 use crate::stream::Stream;
 use crate::tls;
 
+use super::pool::Metrics;
+
 /// How long one address is tried before the next one is tried beside it (RFC 8305 §8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
@@ -19,17 +21,25 @@ const HEAD_START: Duration = Duration::from_millis(250);
 const MOST_ADDRESSES: usize = 8;
 
 /// Opens a connection; how long that may take is the caller's business.
-pub(super) async fn open(address: &Address, tls: Option<&tls::Client>) -> io::Result<Stream> {
+pub(super) async fn open(
+    address: &Address,
+    tls: Option<&tls::Client>,
+    metrics: &Metrics,
+) -> io::Result<Stream> {
     let stream = plain(address).await?;
     let Some(tls) = tls else {
         return Ok(stream);
     };
     let connector = TlsConnector::from(tls.config.current());
     let secured = connector.connect(tls.name.clone(), stream).await;
-    let secured = secured.map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))?;
+    let secured = secured.map_err(|error| {
+        metrics.no_handshake(tls::cause(&error));
+        io::Error::new(error.kind(), format!("TLS: {error}"))
+    })?;
     let stream = Stream::from(TlsStream::Client(secured));
     // Nobody may take HTTP/2 for granted within TLS (RFC 9113 §3.2).
     if tls.http2 && stream.protocol() != Some(b"h2") {
+        metrics.no_handshake("protocol");
         let what = "the app does not agree to HTTP/2 (ALPN); write `https://` for HTTP/1.1";
         return Err(io::Error::new(io::ErrorKind::Unsupported, what));
     }

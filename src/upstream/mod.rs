@@ -267,7 +267,8 @@ impl Upstream {
             let (stream, early) = connection.into_parts();
             let websocket = fields.lists(&header::UPGRADE, "websocket");
             let expiry = kept.until.map(|until| self.instant(until));
-            let tunnel = Tunnel::new(stream, early, self.idle, expiry, websocket);
+            let open = pool.metrics().tunnels.clone();
+            let tunnel = Tunnel::new(stream, early, self.idle, expiry, websocket, open);
             return Ok(Answer {
                 status,
                 fields,

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -73,6 +75,15 @@ pub struct Metrics {
     pub retries: Counter,
     /// Connections kept idle.
     pub idle: Gauge,
+    /// Open tunnels.
+    pub tunnels: Gauge,
+    /// TLS handshakes with the app that failed.
+    handshake_failures: Family<CauseLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabels {
+    cause: &'static str,
 }
 
 impl Metrics {
@@ -99,6 +110,27 @@ impl Metrics {
             "Idle connections to the app",
             self.idle.clone(),
         );
+        registry.register(
+            "tunnels",
+            "Open WebSockets, and tunnels of other protocols",
+            self.tunnels.clone(),
+        );
+        // What never happened counts 0.
+        for cause in tls::CAUSES {
+            let labels = CauseLabels { cause };
+            self.handshake_failures.get_or_create_owned(&labels);
+        }
+        registry.register(
+            "handshake_failures",
+            "TLS handshakes with the app that failed, by cause",
+            self.handshake_failures.clone(),
+        );
+    }
+
+    /// Counts a TLS handshake with the app that failed.
+    pub(super) fn no_handshake(&self, cause: &'static str) {
+        let labels = CauseLabels { cause };
+        self.handshake_failures.get_or_create_owned(&labels).inc();
     }
 }
 
@@ -229,7 +261,8 @@ impl Pool {
     }
 
     async fn open(&self) -> Result<Stream, Denial> {
-        let opening = connect::open(&self.settings.upstream.address, self.tls.as_ref());
+        let address = &self.settings.upstream.address;
+        let opening = connect::open(address, self.tls.as_ref(), &self.metrics);
         let opened = match tokio::time::timeout(self.settings.connect, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(connect::late()),

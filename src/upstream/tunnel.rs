@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderValue, header};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -27,6 +28,17 @@ pub struct Tunnel {
     idle: Duration,
     /// When the token expires that it was asked for with.
     expiry: Option<Instant>,
+    open: Counted,
+}
+
+/// Counts as long as it lives.
+#[derive(Debug)]
+struct Counted(Gauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// How long a client has for its own goodbye, once it was told that its token has expired.
@@ -41,7 +53,9 @@ impl Tunnel {
         idle: Duration,
         expiry: Option<Instant>,
         websocket: bool,
+        open: Gauge,
     ) -> Self {
+        open.inc();
         let told = expiry.filter(|_| websocket);
         let told = told.map(|at| Expiry {
             deadline: Deadline::at(at),
@@ -54,6 +68,7 @@ impl Tunnel {
             app: Half::new(stream, early, told),
             idle,
             expiry: end,
+            open: Counted(open),
         }
     }
 
@@ -66,6 +81,7 @@ impl Tunnel {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let _open = self.open;
         let mut app = self.app;
         let mut client = Half::new(client, early, None);
         let moved = [app.moved.clone(), client.moved.clone()];

@@ -13,6 +13,10 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request};
 use tokio::runtime::Runtime;
 
+/// How long an answer may take, so that what holds one up fails a test and does not only delay it:
+/// well under the times after which usher ends what stands still.
+const LONGEST: Duration = Duration::from_secs(30);
+
 /// A connection, driven by a runtime of its own.
 pub struct Http2 {
     pub runtime: Runtime,
@@ -77,7 +81,7 @@ impl Http2 {
     /// Sends a request without a body and reads its answer to the end.
     pub fn ask(&self, request: Request<()>) -> Result<Answered, h2::Error> {
         let (answer, _) = self.start(request, true);
-        self.runtime.block_on(read(answer))
+        self.within_time(read(answer))
     }
 
     /// Sends a request with a body, and reads its answer to the end.
@@ -88,7 +92,7 @@ impl Http2 {
         trailers: Option<HeaderMap>,
     ) -> Result<Answered, h2::Error> {
         let (answer, mut stream) = self.start(request, false);
-        self.runtime.block_on(async {
+        self.within_time(async {
             let sending = async {
                 write(&mut stream, body, trailers.is_none()).await?;
                 trailers.map_or(Ok(()), |trailers| stream.send_trailers(trailers))
@@ -98,6 +102,13 @@ impl Http2 {
             drop(sent);
             read
         })
+    }
+
+    /// What comes of waiting, which has an end.
+    fn within_time<T>(&self, answer: impl Future<Output = T>) -> T {
+        let within = async { tokio::time::timeout(LONGEST, answer).await };
+        let answered = self.runtime.block_on(within);
+        answered.unwrap_or_else(|_| panic!("no answer within {LONGEST:?}"))
     }
 
     /// Sends a head.
@@ -314,6 +325,10 @@ fn integer(mut value: usize, block: &mut Vec<u8>) {
     block.push(u8::try_from(value).unwrap());
 }
 
+/// What clients may send an app that speaks HTTP/2 before it reads: so much that whatever holds
+/// them up is not the app's connection.
+const APP_WINDOW: u32 = 1 << 30;
+
 /// An app that speaks HTTP/2 and nothing else.
 #[derive(Clone)]
 pub struct Http2App {
@@ -323,6 +338,8 @@ pub struct Http2App {
     pub heads: Arc<Mutex<Vec<http::request::Parts>>>,
     /// How many connections came so far.
     pub connections: Arc<AtomicUsize>,
+    /// How many bytes of bodies were sent back so far.
+    pub sent: Arc<AtomicUsize>,
 }
 
 impl Http2App {
@@ -335,6 +352,7 @@ impl Http2App {
             address: listener.local_addr().unwrap(),
             heads: Arc::default(),
             connections: Arc::default(),
+            sent: Arc::default(),
         };
         let shared = app.clone();
         std::thread::spawn(move || {
@@ -355,16 +373,19 @@ impl Http2App {
             let app = self.clone();
             tokio::spawn(async move {
                 let mut builder = h2::server::Builder::new();
-                builder.max_concurrent_streams(streams);
+                builder
+                    .max_concurrent_streams(streams)
+                    .initial_connection_window_size(APP_WINDOW);
                 let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else {
                     return;
                 };
                 while let Some(Ok((request, respond))) = connection.accept().await {
                     let (parts, body) = request.into_parts();
                     app.heads.lock().unwrap().push(parts.clone());
+                    let sent = app.sent.clone();
                     tokio::spawn(async move {
                         // A client that leaves ends it.
-                        let _ = echo(parts, body, respond).await;
+                        let _ = echo(parts, body, respond, &sent).await;
                     });
                 }
             });
@@ -386,6 +407,7 @@ async fn echo(
     parts: http::request::Parts,
     mut body: RecvStream,
     mut respond: h2::server::SendResponse<Bytes>,
+    sent: &AtomicUsize,
 ) -> Result<(), h2::Error> {
     match parts.uri.path() {
         "/never" => return std::future::pending().await,
@@ -413,7 +435,9 @@ async fn echo(
     while let Some(data) = body.data().await {
         let data = data?;
         body.flow_control().release_capacity(data.len())?;
+        let length = data.len();
         write(&mut stream, data, false).await?;
+        sent.fetch_add(length, Ordering::SeqCst);
     }
     let mut trailers = body.trailers().await?.unwrap_or_default();
     trailers.insert("grpc-status", http::HeaderValue::from_static("0"));

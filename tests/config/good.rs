@@ -34,6 +34,7 @@ fn the_shortest_configuration_gets_the_defaults() {
     assert_eq!(config.limits.header_bytes, 32 << 10);
     assert_eq!(config.timeouts.keep_alive, Duration::from_secs(75));
     assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.traces, None);
     assert!(config.workers >= 1);
     assert!(config.routes.is_empty());
     let names: Vec<_> = config.headers.iter().map(|h| h.name.as_str()).collect();
@@ -109,11 +110,18 @@ limits: { header_bytes: 64KiB, target_bytes: 4096, requests: 5 }
 timeouts: { response: 1h30m }
 shutdown: { pause: 0s }
 log: { format: text, level: 'info,usher=debug', access: false }
+traces: { endpoint: 'http://collector:4318/', service: shop, sample: 12.5%, queue: 100, every: 1s }
 workers: 2
 ",
     );
     assert_eq!(config.listeners.len(), 2);
     assert_eq!(config.admin, None);
+    let traces = config.traces.as_ref().unwrap();
+    assert_eq!(traces.endpoint, "http://collector:4318/v1/traces");
+    assert_eq!((traces.service.as_str(), traces.sample), ("shop", 0.125));
+    // No message is larger than what may wait.
+    assert_eq!((traces.queue, traces.batch), (100, 100));
+    assert_eq!(traces.every, Duration::from_secs(1));
     assert_eq!(
         config.upstream.address,
         Address::Tcp("::1".to_owned(), 3000)

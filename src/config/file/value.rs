@@ -20,6 +20,10 @@ pub(in crate::config) struct Count(pub(in crate::config) u64);
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Size(pub(in crate::config) u64);
 
+/// A part of a whole, 0 to 1; written in percent: `10%`, `0.1%`.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct Share(pub(in crate::config) f64);
+
 /// A length of time: `500ms`, `10s`, `1h30m`.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Time(pub(in crate::config) Duration);
@@ -38,6 +42,7 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 const FLAG: &str = "`true` or `false`";
 const COUNT: &str = "a whole number";
 const SIZE: &str = "a size in bytes, such as `65536`, `64KiB` or `1MiB`";
+const SHARE: &str = "a share in percent, such as `100%`, `5%` or `0.1%`";
 const TIME: &str = "a time with its unit, such as `500ms`, `10s`, `5m` or `1h30m`, at most a year";
 
 impl fmt::Debug for Hidden {
@@ -106,6 +111,19 @@ impl FromScalar for Size {
 
     fn from_int(value: i64) -> Option<Self> {
         value.try_into().ok().map(Self)
+    }
+}
+
+impl FromScalar for Share {
+    const EXPECTED: &'static str = SHARE;
+
+    fn from_text(text: &str) -> Option<Self> {
+        let number = text.strip_suffix('%')?.trim_end();
+        if !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            return None;
+        }
+        let percent: f64 = number.parse().ok()?;
+        (percent <= 100.0).then_some(Self(percent / 100.0))
     }
 }
 
@@ -190,6 +208,11 @@ scalar!(Size, {
     "description": "A number of bytes, such as `65536`, `64KiB` or `1MiB`.",
     "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^([0-9]+ *(B|KiB|MiB|GiB)?|.*\\$\\{.*)$" }]
 });
+scalar!(Share, {
+    "description": "A share in percent, such as `100%`, `5%` or `0.1%`.",
+    "type": "string",
+    "pattern": "^([0-9]+(\\.[0-9]+)? *%|.*\\$\\{.*)$"
+});
 scalar!(Time, {
     "description": "A length of time, such as `500ms`, `10s`, `5m` or `1h30m`.",
     "anyOf": [{ "const": 0 }, { "type": "string", "pattern": "^(([0-9]+ *[a-z]+ *)+|.*\\$\\{.*)$" }]
@@ -268,6 +291,16 @@ mod tests {
         assert_eq!(bytes("12"), Some(12));
         for text in ["64MB", "64M", "KiB", "", "-1", "1.5MiB", "99999999999GiB"] {
             assert_eq!(bytes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_are_percent() {
+        let share = |text| Share::from_text(text).map(|share| share.0);
+        assert_eq!(share("100%"), Some(1.0));
+        assert_eq!(share("0.5 %"), Some(0.005));
+        for text in ["0.5", "101%", "-1%", "%", "", "1e1%", "nan%"] {
+            assert_eq!(share(text), None, "{text}");
         }
     }
 

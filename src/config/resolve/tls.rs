@@ -148,7 +148,7 @@ pub(super) fn client(
 }
 
 /// A file that is there; what is in it shows when usher starts, or is asked to.
-fn existing(key: &str, text: &str, cx: &mut Context<'_>) -> Option<PathBuf> {
+pub(super) fn existing(key: &str, text: &str, cx: &mut Context<'_>) -> Option<PathBuf> {
     let path = cx.path(text);
     key_source::read_file(key, &path, cx).map(|_| path)
 }
