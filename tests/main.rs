@@ -28,6 +28,7 @@ mod forward_auth;
 mod forwarded;
 mod framing;
 mod gateways;
+mod hostile;
 mod http2;
 mod http2_apps;
 mod identity_headers;
