@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 
 use crate::accounts::Accounts;
 use crate::identify::Identify;
+use crate::limit::Seldom;
 use crate::telemetry::Telemetry;
 use crate::users::Users;
 
@@ -171,7 +172,10 @@ impl Admin {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // Whatever it is, the next attempt must not come at once.
-                    tracing::warn!(%error, "admin listener cannot accept");
+                    static SHORT: Seldom = Seldom::new();
+                    if let Some(times) = SHORT.again() {
+                        tracing::warn!(%error, times, "admin listener cannot accept");
+                    }
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     continue;
                 }

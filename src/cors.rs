@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use crate::config;
 use crate::fields::Fields;
 use crate::head::RequestHead;
+use crate::limit::Seldom;
 use crate::respond::{self, Response};
 use crate::route::{Cors, Route, Target};
 
@@ -71,12 +72,7 @@ impl Rules {
         if allowed(origins, head).is_some() {
             self.permit(head, &mut response.fields);
         } else {
-            let origin = head.fields.get(&header::ORIGIN).unwrap_or_default();
-            tracing::info!(
-                route = route.name,
-                origin = %origin.escape_ascii(),
-                "preflight refused: the origin is not in `cors.origins`"
-            );
+            tell_refused(route, head);
         }
         Some(response)
     }
@@ -150,4 +146,17 @@ fn allowed<'a>(origins: &[String], head: &RequestHead<'a>) -> Option<&'a [u8]> {
         .iter()
         .any(|known| known.as_bytes() == origin)
         .then_some(origin)
+}
+/// No token is needed for a preflight, so this is told seldom.
+fn tell_refused(route: &Route, head: &RequestHead<'_>) {
+    static REFUSED: Seldom = Seldom::new();
+    if let Some(times) = REFUSED.again() {
+        let origin = head.fields.get(&header::ORIGIN).unwrap_or_default();
+        tracing::info!(
+            route = route.name,
+            origin = %origin.escape_ascii(),
+            times,
+            "preflight refused: the origin is not in `cors.origins`"
+        );
+    }
 }

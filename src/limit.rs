@@ -6,7 +6,51 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use tokio::time::Instant;
+
+/// How often the same message may be told.
+const SELDOM: Duration = Duration::from_secs(10);
+
+/// A message that others can provoke: told at most every ten seconds, with how often it was due.
+#[derive(Debug)]
+pub struct Seldom(Mutex<Told>);
+
+#[derive(Debug)]
+struct Told {
+    last: Option<Instant>,
+    times: u64,
+}
+
+impl Seldom {
+    /// A message that was never told.
+    pub const fn new() -> Self {
+        Self(Mutex::new(Told {
+            last: None,
+            times: 0,
+        }))
+    }
+
+    /// Counts it once more: how often it was due since it was told last, this time included, or
+    /// `None` if that was a moment ago.
+    pub fn again(&self) -> Option<u64> {
+        let now = Instant::now();
+        let mut told = self.0.lock();
+        told.times += 1;
+        let recent = |last| now.saturating_duration_since(last) < SELDOM;
+        if told.last.is_some_and(recent) {
+            return None;
+        }
+        told.last = Some(now);
+        Some(std::mem::take(&mut told.times))
+    }
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// A count per key and window; a window begins with a key's first call.
 #[derive(Debug)]
@@ -75,5 +119,22 @@ impl Window {
             opened,
             calls: AtomicU32::new(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_again_and_again_is_counted() {
+        let seldom = Seldom::new();
+        assert_eq!(seldom.again(), Some(1));
+        for _ in 0..1000 {
+            assert_eq!(seldom.again(), None);
+        }
+        tokio::time::advance(SELDOM).await;
+        assert_eq!(seldom.again(), Some(1001));
+        assert_eq!(seldom.again(), None);
     }
 }

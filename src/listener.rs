@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::drain::Guard;
+use crate::limit::Seldom;
 use crate::sidecar::Worker;
 use crate::stream::{Detached, Stream};
 use crate::telemetry::ConnectionMetrics;
@@ -180,7 +181,12 @@ impl Workers {
                     tracing::error!("a worker thread is gone; its connections are lost");
                 }
             }
-            Err(error) => tracing::warn!(%error, "an accepted connection could not be handed over"),
+            Err(error) => {
+                static LOST: Seldom = Seldom::new();
+                if let Some(times) = LOST.again() {
+                    tracing::warn!(%error, times, "an accepted connection could not be handed over");
+                }
+            }
         }
     }
 
@@ -314,7 +320,10 @@ async fn rest_after(error: io::Error) -> io::Result<()> {
             | libc::ETIMEDOUT,
         ) => Ok(()),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-            tracing::warn!(%error, "cannot accept connections; raise the limit of open files (ulimit -n)");
+            static SHORT: Seldom = Seldom::new();
+            if let Some(times) = SHORT.again() {
+                tracing::warn!(%error, times, "cannot accept connections; raise the limit of open files (ulimit -n)");
+            }
             tokio::time::sleep(EXHAUSTED_PAUSE).await;
             Ok(())
         }

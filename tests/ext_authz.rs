@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 use crate::common::{App, Issuer, Usher};
 
-const DOOR: &str = r#"
+pub(crate) const DOOR: &str = r#"
 trusted_proxies: [127.0.0.1]
 ext_authz: 127.0.0.1:0
 routes:
@@ -55,20 +55,20 @@ fn ask_all(
     })
 }
 
-fn ask(usher: &Usher, question: CheckRequest) -> CheckResponse {
+pub(crate) fn ask(usher: &Usher, question: CheckRequest) -> CheckResponse {
     let answers = ask_all(usher.ext_authz.unwrap(), vec![question]);
     answers.into_iter().next().unwrap().unwrap()
 }
 
 /// What Envoy says of `GET` for app.test from 192.0.2.7, over TLS.
-fn question(path: &str, headers: &[(&str, &str)]) -> CheckRequest {
+pub(crate) fn question(path: &str, headers: &[(&str, &str)]) -> CheckRequest {
     let headers = headers
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     changed(path, |http| http.headers.extend(headers))
 }
 
-fn changed(path: &str, change: impl FnOnce(&mut HttpRequest)) -> CheckRequest {
+pub(crate) fn changed(path: &str, change: impl FnOnce(&mut HttpRequest)) -> CheckRequest {
     let mut http = HttpRequest {
         method: "GET".to_owned(),
         path: path.to_owned(),
@@ -131,7 +131,7 @@ fn no(answer: &CheckResponse) -> (&DeniedHttpResponse, i32) {
     }
 }
 
-fn status(answer: &CheckResponse) -> i32 {
+pub(crate) fn status(answer: &CheckResponse) -> i32 {
     no(answer).1
 }
 

@@ -10,7 +10,7 @@ use crate::common::issuer::now;
 use crate::common::{App, Client, Issuer, Reply, Usher};
 
 /// One path for each dialect, and routes of every kind.
-const DOORS: &str = r#"
+pub(crate) const DOORS: &str = r#"
 trusted_proxies: [127.0.0.1/32]
 forward_auth:
   - { path: /_usher/nginx, dialect: nginx }
@@ -32,18 +32,18 @@ routes:
   - { path: /tenant/**, host: open.test, access: public }
 "#;
 
-const DIALECTS: [&str; 6] = ["nginx", "ingress", "traefik", "caddy", "haproxy", "envoy"];
+pub(crate) const DIALECTS: [&str; 6] = ["nginx", "ingress", "traefik", "caddy", "haproxy", "envoy"];
 
 /// A request as a client sends it to the proxy.
-struct Asked<'a> {
-    method: &'a str,
-    target: &'a str,
-    host: &'a str,
-    lines: &'a str,
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) target: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) lines: &'a str,
 }
 
 /// What the proxy of a dialect sends about it.
-fn question(dialect: &str, asked: &Asked<'_>) -> String {
+pub(crate) fn question(dialect: &str, asked: &Asked<'_>) -> String {
     let Asked {
         method,
         target,
@@ -73,7 +73,7 @@ fn question(dialect: &str, asked: &Asked<'_>) -> String {
     format!("GET /_usher/{dialect} HTTP/1.1\r\n{described}{lines}\r\n")
 }
 
-fn ask(usher: &Usher, dialect: &str, target: &str, lines: &str) -> Reply {
+pub(crate) fn ask(usher: &Usher, dialect: &str, target: &str, lines: &str) -> Reply {
     let (method, host) = ("GET", "app.test");
     let asked = Asked {
         method,
@@ -84,7 +84,7 @@ fn ask(usher: &Usher, dialect: &str, target: &str, lines: &str) -> Reply {
     usher.raw(question(dialect, &asked))
 }
 
-fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 

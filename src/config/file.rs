@@ -258,4 +258,7 @@ pub(super) struct Log {
     pub(super) level: Option<String>,
     /// Whether each request leaves a line. Default: true.
     pub(super) access: Option<Flag>,
+    /// How many lines about denials there are in a second, for each reason; the others are counted,
+    /// and one line tells how many they were. Default: 100.
+    pub(super) denials_per_second: Option<Count>,
 }

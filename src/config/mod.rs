@@ -280,6 +280,8 @@ pub struct Log {
     pub level: String,
     /// Whether each request leaves a line.
     pub access: bool,
+    /// How many lines about denials there are in a second, for each reason; others are counted.
+    pub denials_per_second: u32,
 }
 
 /// The shape of log lines.

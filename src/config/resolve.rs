@@ -158,10 +158,18 @@ fn log(file: LogFile, cx: &mut Context<'_>) -> Log {
             "Write `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `info,usher=debug`.",
         );
     }
+    let denials = bounds::whole(
+        "log.denials_per_second",
+        file.denials_per_second,
+        100,
+        1..=1_000_000,
+        cx,
+    );
     Log {
         format: file.format.unwrap_or_default(),
         level,
         access: flag(file.access, true),
+        denials_per_second: u32::try_from(denials).unwrap_or(u32::MAX),
     }
 }
 

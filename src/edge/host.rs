@@ -45,7 +45,9 @@ fn read(text: &str) -> Result<Cow<'_, str>, Denial> {
         return Ok(Cow::Borrowed(text));
     }
     let (name, port) = split_port(text)?;
-    if !port.is_empty() && port.parse::<u16>().is_err() {
+    // `parse` alone would take `+80`.
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    if !port.is_empty() && !(digits && port.parse::<u16>().is_ok()) {
         return Err(refused("Host has no valid port"));
     }
     if name.starts_with('[') {
@@ -57,6 +59,10 @@ fn read(text: &str) -> Result<Cow<'_, str>, Denial> {
         return Err(refused("Host is not a name"));
     }
     let name = name.strip_suffix('.').unwrap_or(name);
+    // Some strip one dot at the end, others all of them.
+    if name.is_empty() || name.starts_with('.') || name.ends_with('.') || name.contains("..") {
+        return Err(refused("Host has an empty label"));
+    }
     Ok(match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => Cow::Owned(name.to_ascii_lowercase()),
         false => Cow::Borrowed(name),

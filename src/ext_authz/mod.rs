@@ -26,6 +26,7 @@ use crate::denial::Denial;
 use crate::drain::Guard;
 use crate::edge::Peer;
 use crate::head::Scheme;
+use crate::limit::Seldom;
 use crate::sidecar::{Sidecar, overloaded, untrusted};
 use crate::telemetry::Record;
 
@@ -86,7 +87,10 @@ impl ExtAuthz {
             let (stream, address) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "the ext_authz listener cannot accept");
+                    static SHORT: Seldom = Seldom::new();
+                    if let Some(times) = SHORT.again() {
+                        tracing::warn!(%error, times, "the ext_authz listener cannot accept");
+                    }
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
@@ -96,7 +100,10 @@ impl ExtAuthz {
             let trusted = sidecar.edge.trusts(&peer);
             let places = if trusted { &known } else { &strangers };
             let Ok(place) = places.clone().try_acquire_owned() else {
-                tracing::warn!(client = %peer, "an ext_authz connection is one too many");
+                static FULL: Seldom = Seldom::new();
+                if let Some(times) = FULL.again() {
+                    tracing::warn!(client = %peer, times, "an ext_authz connection is one too many");
+                }
                 continue;
             };
             let checks = Checks {

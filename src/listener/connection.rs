@@ -23,6 +23,7 @@ use crate::drain::Guard;
 use crate::edge::Peer;
 use crate::head::{Head, Scheme};
 use crate::identity::Thumbprint;
+use crate::limit::Seldom;
 use crate::respond::Response;
 use crate::sidecar::Worker;
 use crate::stream::Stream;
@@ -130,7 +131,10 @@ impl Server {
         let stream = match stream.attach() {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken over");
+                static LOST: Seldom = Seldom::new();
+                if let Some(times) = LOST.again() {
+                    tracing::warn!(%error, times, "a connection could not be taken over");
+                }
                 return;
             }
         };

@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::drain::Guard;
 use crate::edge::Peer;
+use crate::limit::Seldom;
 use crate::sidecar::Worker;
 use crate::telemetry::ConnectionMetrics;
 use crate::wire::http2::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW};
@@ -165,7 +166,10 @@ impl Connection<'_> {
                     quiet.start(limit);
                     self.start(request, respond);
                     if self.streams.is_abused() {
-                        tracing::info!(client = %self.peer, "closed: too many requests were taken back");
+                        static ABUSED: Seldom = Seldom::new();
+                        if let Some(times) = ABUSED.again() {
+                            tracing::info!(client = %self.peer, times, "closed: too many requests were taken back");
+                        }
                         self.frames.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                         (leaving, abrupt, limit) = (true, true, GOODBYE);
                         quiet.start(limit);

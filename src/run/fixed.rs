@@ -29,6 +29,8 @@ pub(super) fn keep(running: &Config, wanted: &mut Config) -> Vec<&'static str> {
     keep_one("log.format", &was.format, &mut log.format, &mut kept);
     keep_one("log.level", &was.level, &mut log.level, &mut kept);
     keep_one("log.access", &was.access, &mut log.access, &mut kept);
+    let (was, wanted) = (&was.denials_per_second, &mut log.denials_per_second);
+    keep_one("log.denials_per_second", was, wanted, &mut kept);
     kept
 }
 
@@ -69,7 +71,7 @@ mod tests {
             "listen: 127.0.0.1:8081\nadmin: off\nworkers: 99\n\
              ext_authz: { listen: 127.0.0.1:9902 }\ntrusted_proxies: [10.0.0.1]\n\
              traces: { endpoint: 'http://127.0.0.1:4318' }\n\
-             log: { format: text, level: debug, access: false }",
+             log: { format: text, level: debug, access: false, denials_per_second: 7 }",
         );
         let kept = keep(&running, &mut other);
         let all = [
@@ -81,6 +83,7 @@ mod tests {
             "log.format",
             "log.level",
             "log.access",
+            "log.denials_per_second",
         ];
         assert_eq!(kept, all);
         assert_eq!(other.listeners, running.listeners);

@@ -6,13 +6,17 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 
-use crate::config::LogFormat;
+use crate::clock::Clock;
+use crate::config::{Log, LogFormat};
+use crate::denial::{Fault, Reason};
+
+use super::repeated::{Repeated, Told};
 
 /// Bytes that may wait for the writer; lines beyond are dropped and counted.
 const WAITING: usize = 4 * 1024 * 1024;
@@ -38,21 +42,23 @@ impl std::fmt::Debug for Sink {
 #[derive(Debug)]
 pub(super) struct Access {
     waiting: Arc<Waiting>,
-    format: LogFormat,
     lost: Counter,
     writer: Option<JoinHandle<()>>,
 }
 
 /// Lines on their way to the writer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     lines: Mutex<Lines>,
     some: Condvar,
+    format: LogFormat,
+    clock: Clock,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lines {
     text: Vec<u8>,
+    repeated: Repeated,
     /// Nobody will add any more.
     over: bool,
 }
@@ -93,9 +99,37 @@ pub(super) struct Line<'a> {
     pub(super) seconds: f64,
 }
 
+/// Denials for one reason that have no line of their own.
+#[derive(Debug, Serialize)]
+struct RepeatedLine {
+    #[serde(serialize_with = "rfc3339")]
+    time: i64,
+    level: &'static str,
+    kind: &'static str,
+    reason: &'static str,
+    times: u64,
+}
+
+/// The level of a line about a denial, or about none.
+pub(super) fn level(reason: Option<Reason>) -> &'static str {
+    match reason.map(Reason::fault) {
+        Some(Fault::Ours | Fault::Upstream) => "warn",
+        _ => "info",
+    }
+}
+
 impl Access {
-    pub(super) fn start(format: LogFormat, sink: Sink, lost: Counter) -> Self {
-        let waiting = Arc::new(Waiting::default());
+    pub(super) fn start(settings: &Log, sink: Sink, lost: Counter, clock: Clock) -> Self {
+        let waiting = Arc::new(Waiting {
+            lines: Mutex::new(Lines {
+                text: Vec::new(),
+                repeated: Repeated::new(settings.denials_per_second),
+                over: false,
+            }),
+            some: Condvar::new(),
+            format: settings.format,
+            clock,
+        });
         let writer: Box<dyn Write + Send> = match sink {
             Sink::Stdout => Box::new(std::io::stdout()),
             Sink::Writer(writer) => writer,
@@ -111,7 +145,6 @@ impl Access {
         }
         Self {
             waiting,
-            format,
             lost,
             writer: started.ok(),
         }
@@ -128,8 +161,23 @@ impl Access {
         self.writer.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
+    /// Whether a denial for this reason has a line of its own; if not, it is counted.
+    pub(super) fn tells(&self, reason: Reason) -> bool {
+        let told = self
+            .waiting
+            .lines
+            .lock()
+            .repeated
+            .count(reason, Instant::now());
+        if told == (Told::Counted { first: true }) {
+            // The writer may wait for lines alone.
+            self.waiting.some.notify_one();
+        }
+        told == Told::Alone
+    }
+
     pub(super) fn write(&self, line: &Line<'_>) {
-        let text = match self.format {
+        let text = match self.waiting.format {
             LogFormat::Json => escaped(serde_json::to_string(line).unwrap_or_default()),
             LogFormat::Text => line.text(),
         };
@@ -161,19 +209,50 @@ impl Waiting {
         true
     }
 
+    /// Adds a line for each reason whose denials were counted; while there is no room they stay
+    /// counted.
+    fn tell_repeated(&self, lines: &mut Lines) {
+        if lines.text.len() >= WAITING / 2 {
+            return;
+        }
+        for (reason, times) in lines.repeated.take(Instant::now(), lines.over) {
+            let line = RepeatedLine {
+                time: self.clock.now_millis(),
+                level: level(Some(reason)),
+                kind: "repeated",
+                reason: reason.id(),
+                times,
+            };
+            let text = match self.format {
+                LogFormat::Json => serde_json::to_string(&line).unwrap_or_default(),
+                LogFormat::Text => line.text(),
+            };
+            lines.text.extend_from_slice(text.as_bytes());
+            lines.text.push(b'\n');
+        }
+    }
+
     /// Writes what gathers, until nobody adds any more and all is written.
     fn write_all(&self, mut writer: Box<dyn Write + Send>) {
         let mut text = Vec::new();
         loop {
             let mut lines = self.lines.lock();
+            self.tell_repeated(&mut lines);
             while lines.text.is_empty() && !lines.over {
-                self.some.wait(&mut lines);
+                match lines.repeated.due() {
+                    Some(due) => {
+                        self.some.wait_until(&mut lines, due);
+                    }
+                    None => self.some.wait(&mut lines),
+                }
+                self.tell_repeated(&mut lines);
             }
             if !lines.over {
                 drop(lines);
                 std::thread::sleep(GATHER);
                 lines = self.lines.lock();
             }
+            self.tell_repeated(&mut lines);
             std::mem::swap(&mut lines.text, &mut text);
             let over = lines.over;
             drop(lines);
@@ -184,6 +263,17 @@ impl Waiting {
                 return;
             }
         }
+    }
+}
+
+impl RepeatedLine {
+    fn text(&self) -> String {
+        format!(
+            "{} denied {} more times, reason={:?}",
+            time(self.time),
+            self.times,
+            self.reason
+        )
     }
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod events;
 mod metrics;
 mod record;
+mod repeated;
 mod traces;
 
 use std::sync::Arc;
@@ -45,7 +46,7 @@ impl Telemetry {
         let metrics = Metrics::new(&routes, &mut registry);
         let access = settings
             .access
-            .then(|| access::Access::start(settings.format, sink, metrics.lines_lost()))
+            .then(|| access::Access::start(settings, sink, metrics.lines_lost(), clock.clone()))
             .map(Arc::new);
         Arc::new(Self {
             metrics,

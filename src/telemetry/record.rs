@@ -7,13 +7,13 @@ use std::sync::Arc;
 use http::{Method, StatusCode, Version, header};
 use tokio::time::Instant;
 
-use crate::denial::{Denial, Fault};
+use crate::denial::Denial;
 use crate::fields::Fields;
 use crate::head::{Head, Scheme, Target};
 use crate::identify::Verified;
 
 use super::Telemetry;
-use super::access::Line;
+use super::access::{self, Line};
 use super::traces::{Ended, Span};
 
 /// How a request ended.
@@ -196,10 +196,7 @@ impl Record {
         let identity = details.verified.as_ref().map(|verified| &verified.identity);
         Line {
             time: self.telemetry.clock.now_millis(),
-            level: match denial.map(|denial| denial.reason.fault()) {
-                Some(Fault::Ours | Fault::Upstream) => "warn",
-                _ => "info",
-            },
+            level: access::level(denial.map(|denial| denial.reason)),
             kind: "access",
             method: asked.map_or("-", |(method, _)| method.as_str()),
             host: details
@@ -283,7 +280,9 @@ impl Drop for Record {
         self.telemetry
             .metrics
             .finish(self.route, self.outcome, denial, seconds);
-        if let (Some(details), Some(access)) = (&self.details, &self.telemetry.access) {
+        if let (Some(details), Some(access)) = (&self.details, &self.telemetry.access)
+            && denial.is_none_or(|denial| access.tells(denial.reason))
+        {
             access.write(&self.line(details, seconds));
         }
         self.tell(seconds);

@@ -11,6 +11,7 @@ use super::metrics::Metrics;
 use super::presence::{Presence, Renewal};
 use super::provisioner::Provisioner;
 use super::settings::Settings;
+use crate::limit::Seldom;
 
 #[derive(Debug)]
 pub(super) struct Core {
@@ -108,7 +109,10 @@ impl Core {
             }
             Err(DirectoryError::Refused(why)) => {
                 self.metrics.failed.inc();
-                tracing::info!(why, "the directory refuses a user");
+                static REFUSED: Seldom = Seldom::new();
+                if let Some(times) = REFUSED.again() {
+                    tracing::info!(why, times, "the directory refuses a user");
+                }
                 Err(Blind::Refused)
             }
         }

@@ -210,6 +210,16 @@ impl Frames {
         let _ = self.stream.write_all(&frame);
     }
 
+    /// Sends bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Ends our direction of the connection.
+    pub fn finish(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
     /// Sends a head, its fields as literals that nothing indexes (RFC 7541 §6.2.2).
     pub fn head(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) {
         self.send(HEADERS, flags | END_HEADERS, stream, &block(fields));

@@ -225,6 +225,7 @@ fn variables_are_filled_in_after_reading() {
     );
     assert_eq!(config.workers, 4);
     assert!(!config.log.access);
+    assert_eq!(config.log.denials_per_second, 100);
     assert_eq!(config.log.level, "warn");
     assert_eq!(config.limits.header_bytes, 40 << 10);
 }

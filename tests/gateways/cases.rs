@@ -1,6 +1,6 @@
 //! What holds behind every proxy.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -137,7 +137,7 @@ fn public_and_optional_routes(stage: &Stage) {
     get(stage, "/feed/x", "Authorization: Bearer bad\r\n").refused(401);
 }
 
-fn rights_and_methods(stage: &Stage) {
+pub(crate) fn rights_and_methods(stage: &Stage) {
     get(stage, "/admin/x", &stage.bearer("alice")).refused(403);
     let root = stage.token_with("root", json!({ "roles": ["admin"] }));
     let root = format!("Authorization: Bearer {root}\r\n");
@@ -185,7 +185,7 @@ fn first_sight(stage: &Stage) {
 }
 
 /// A client says who it is, in every spelling that an app may read.
-fn forged_identities(stage: &Stage) {
+pub(crate) fn forged_identities(stage: &Stage) {
     let alice = stage.bearer("alice");
     let mut spellings: Vec<String> = ["X-User-Id", "x-user-id", "X-USER-ID", "x-UsEr-iD"]
         .map(str::to_owned)
@@ -252,7 +252,7 @@ impl Outcome {
 }
 
 /// A client describes another request than it sends, in the words of every proxy.
-fn forged_descriptions(stage: &Stage) {
+pub(crate) fn forged_descriptions(stage: &Stage) {
     let words = [
         ("Uri", "/public/x"),
         ("URI", "/public/x"),
@@ -332,7 +332,7 @@ const HOSTILE: [&str; 31] = [
 ];
 
 /// What the app gets is what usher decided on, byte by byte, and never somewhere else.
-fn hostile_paths(stage: &Stage) {
+pub(crate) fn hostile_paths(stage: &Stage) {
     let alice = stage.bearer("alice");
     for target in HOSTILE.iter().copied().chain([
         "http://app.test/public/../admin/x",
@@ -537,4 +537,54 @@ pub(super) fn fails_closed(stage: &mut Stage) {
     Client::connect(address).send("end");
     assert!(taken.join().unwrap() > 0, "usher was asked");
     assert_eq!(stage.app.count(), before);
+}
+
+/// Whoever is asked answers with what is no plain yes: nobody passes, whatever the proxy makes of it.
+pub(crate) fn odd_verdicts(stage: &mut Stage) {
+    const VERDICTS: [&str; 12] = [
+        "HTTP/1.1 301 Moved\r\nlocation: /public/x\r\n",
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1/\r\n",
+        "HTTP/1.1 400 Bad Request\r\n",
+        "HTTP/1.1 401 Unauthorized\r\nx-user-id: root\r\n",
+        "HTTP/1.1 403 Forbidden\r\nx-user-id: root\r\n",
+        "HTTP/1.1 404 Not Found\r\n",
+        "HTTP/1.1 429 Too Many Requests\r\n",
+        "HTTP/1.1 500 Internal Server Error\r\n",
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n",
+        "HTTP/1.1 599 Odd\r\n",
+        "garbage\r\n",
+        "",
+    ];
+    let (alice, address, before) = (stage.bearer("alice"), stage.asked_at(), stage.app.count());
+    stage.stop_usher();
+    let listener = TcpListener::bind(address).unwrap();
+    let answers = std::thread::spawn(move || {
+        // Each verdict until a client comes to say that it is over.
+        for verdict in VERDICTS {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut piece = [0; 8192];
+                let count = stream.read(&mut piece).unwrap_or(0);
+                if piece[..count].starts_with(b"next") {
+                    break;
+                }
+                let end = match verdict {
+                    "" => "",
+                    _ => "content-length: 0\r\nconnection: close\r\n\r\n",
+                };
+                let _ = stream.write_all(format!("{verdict}{end}").as_bytes());
+            }
+        }
+    });
+    for verdict in VERDICTS {
+        let reply = stage.ask("GET", "/x", &alice);
+        let status = reply.map_or(0, |reply| reply.status);
+        assert!(
+            status == 0 || status >= 300,
+            "{:?}: {status} after {verdict:?}",
+            stage.door
+        );
+        Client::connect(address).send("next");
+    }
+    answers.join().unwrap();
+    assert_eq!(stage.app.count(), before, "{:?}", stage.door);
 }

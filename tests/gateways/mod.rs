@@ -5,7 +5,10 @@ mod cases;
 mod stage;
 
 use cases::{fails_closed, holds};
-use stage::{Door, Stage};
+pub(crate) use cases::{
+    forged_descriptions, forged_identities, hostile_paths, odd_verdicts, rights_and_methods,
+};
+pub(crate) use stage::{Door, Stage, installed, open_folder, program};
 
 #[test]
 fn nginx() {

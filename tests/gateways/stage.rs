@@ -15,7 +15,7 @@ use crate::common::{App, Client, Reply, Usher, eventually, free_port};
 
 /// The proxies of the examples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(crate) enum Door {
     Nginx,
     Haproxy,
     Caddy,
@@ -27,11 +27,11 @@ pub(super) enum Door {
 const SECRET: &str = "kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To6Qz3Wx0C";
 
 /// All of it; the proxy ends with it.
-pub(super) struct Stage {
-    pub(super) door: Door,
+pub(crate) struct Stage {
+    pub(crate) door: Door,
     /// Where clients connect.
-    pub(super) address: SocketAddr,
-    pub(super) app: App,
+    pub(crate) address: SocketAddr,
+    pub(crate) app: App,
     usher: Option<Usher>,
     key: SigningKey,
     proxy: Process,
@@ -50,7 +50,7 @@ impl Door {
     }
 
     /// How usher's log calls it.
-    pub(super) fn kind(self) -> &'static str {
+    pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::EnvoyGrpc => "ext_authz",
             _ => "forward_auth",
@@ -104,7 +104,7 @@ fn envoy(file: &str) -> Command {
 }
 
 /// A program that tests/run has put below `target`, from tests/gateways/requirements.txt.
-fn installed(path: &str) -> PathBuf {
+pub(crate) fn installed(path: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut found = vec![target.join("gateways-venv")];
     for part in path.split('/') {
@@ -136,7 +136,7 @@ fn beginning(folder: &Path, start: &str) -> Vec<PathBuf> {
 }
 
 /// Debian keeps servers where only root's path leads.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let folders = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let mut places = folders
         .split(':')
@@ -147,12 +147,12 @@ fn program(name: &str) -> PathBuf {
 
 impl Stage {
     /// Starts the example of `door`.
-    pub(super) fn start(door: Door) -> Self {
+    pub(crate) fn start(door: Door) -> Self {
         Self::changed(door, "", "")
     }
 
     /// The same with something else in its `usher.yaml`.
-    pub(super) fn changed(door: Door, from: &str, to: &str) -> Self {
+    pub(crate) fn changed(door: Door, from: &str, to: &str) -> Self {
         let app = App::start();
         let folder = open_folder();
         let example = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -213,12 +213,12 @@ impl Stage {
         });
     }
 
-    pub(super) fn usher(&self) -> &Usher {
+    pub(crate) fn usher(&self) -> &Usher {
         self.usher.as_ref().expect("usher runs")
     }
 
     /// Where the proxy asks.
-    pub(super) fn asked_at(&self) -> SocketAddr {
+    pub(crate) fn asked_at(&self) -> SocketAddr {
         match self.door {
             Door::EnvoyGrpc => self.usher().ext_authz.expect("a gRPC listener"),
             _ => self.usher().address,
@@ -226,12 +226,12 @@ impl Stage {
     }
 
     /// Ends usher; the proxy goes on.
-    pub(super) fn stop_usher(&mut self) {
+    pub(crate) fn stop_usher(&mut self) {
         self.usher = None;
     }
 
     /// A token for a user, with `more` on top; `null` takes a claim away.
-    pub(super) fn token_with(&self, sub: &str, more: Value) -> String {
+    pub(crate) fn token_with(&self, sub: &str, more: Value) -> String {
         let mut claims = Map::new();
         let own = json!({
             "sub": sub, "exp": now() + 600, "email": format!("{sub}@example.com"), "name": "Name",
@@ -251,7 +251,7 @@ impl Stage {
     }
 
     /// A token for a user, as a header line.
-    pub(super) fn bearer(&self, sub: &str) -> String {
+    pub(crate) fn bearer(&self, sub: &str) -> String {
         format!(
             "Authorization: Bearer {}\r\n",
             self.token_with(sub, json!({}))
@@ -259,7 +259,7 @@ impl Stage {
     }
 
     /// Sends a request through the proxy, on a connection of its own.
-    pub(super) fn ask(&self, method: &str, target: &str, lines: &str) -> Option<Reply> {
+    pub(crate) fn ask(&self, method: &str, target: &str, lines: &str) -> Option<Reply> {
         let mut client = Client::connect(self.address);
         client.send(format!(
             "{method} {target} HTTP/1.1\r\nHost: app.test\r\n{lines}\r\n"
@@ -269,14 +269,14 @@ impl Stage {
 
     /// The same with GET, which every proxy answers.
     #[track_caller]
-    pub(super) fn get(&self, target: &str, lines: &str) -> Reply {
+    pub(crate) fn get(&self, target: &str, lines: &str) -> Reply {
         let reply = self.ask("GET", target, lines);
         reply.unwrap_or_else(|| panic!("{:?}: no answer to {target}", self.door))
     }
 }
 
 /// A folder that servers which run as somebody else can read.
-fn open_folder() -> tempfile::TempDir {
+pub(crate) fn open_folder() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let open = std::fs::Permissions::from_mode(0o755);

@@ -133,12 +133,17 @@ pub(super) fn exceptions(
     names
 }
 
-/// Many apps see `X_User.Id` and `X-User-Id` as one header.
+/// Many apps see `X_User.Id`, `X--User-Id` and `X-User-Id` as one header.
 pub(super) fn fold(name: &HeaderName) -> String {
-    name.as_str()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect()
+    let mut folded = String::with_capacity(name.as_str().len());
+    for c in name.as_str().chars() {
+        match c.is_ascii_alphanumeric() {
+            true => folded.push(c),
+            false if folded.ends_with('-') => {}
+            false => folded.push('-'),
+        }
+    }
+    folded
 }
 
 /// Whether a name has a meaning of its own.

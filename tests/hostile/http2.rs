@@ -1,0 +1,922 @@
+//! F: HTTP/2, upgrades and tunnels.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use serde_json::json;
+
+use super::grid;
+use super::stage::{Recorder, Stage, head};
+use crate::common::app::{Answer, answer};
+use crate::common::authority::Authority;
+use crate::common::http2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, Frames, GOAWAY, HEADERS, Http2, Http2App,
+    PING, PREFACE, RST_STREAM, SETTINGS, block, get, request,
+};
+use crate::common::issuer::now;
+use crate::common::{App, Client, Issuer, Usher, eventually, tls};
+
+const PRIORITY: u8 = 2;
+const WINDOW_UPDATE: u8 = 8;
+
+fn bearer(stage: &Stage) -> String {
+    format!("Bearer {}", stage.token)
+}
+
+/// The fields of a good request.
+fn fields<'a>(path: &'a str, bearer: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "app.test"),
+        (":path", path),
+        ("authorization", bearer),
+    ]
+}
+
+/// The same with another value for one of them.
+fn with<'a>(fields: &[(&'a str, &'a str)], name: &str, value: &'a str) -> Vec<(&'a str, &'a str)> {
+    let put =
+        |(given, old): &(&'a str, &'a str)| (*given, if *given == name { value } else { *old });
+    fields.iter().map(put).collect()
+}
+
+/// Nothing of it reaches the app: an error of the protocol, or a status.
+#[track_caller]
+fn refused(stage: &Stage, fields: &[(&str, &str)], status: Option<u16>) {
+    let before = stage.app.count();
+    let mut client = Frames::connect(stage.usher.address);
+    client.head(1, END_STREAM, fields);
+    let fate = client.fate(1);
+    let fine = match status {
+        Some(status) => fate == Fate::Answered(status),
+        None => matches!(fate, Fate::Reset(1) | Fate::GoAway(1)),
+    };
+    assert!(fine, "{fate:?} to {fields:?}");
+    assert_eq!(stage.app.count(), before);
+    stage.good();
+}
+
+/// usher still serves others, over both versions.
+#[track_caller]
+fn good(stage: &Stage) {
+    stage.good();
+    let client = Http2::connect(stage.usher.address);
+    assert_eq!(client.ask(get("/good", &stage.token)).unwrap().status, 200);
+}
+
+#[test]
+fn f01_lengths_and_codings_that_downgrade() {
+    let stage = Stage::new("");
+    let bearer = bearer(&stage);
+    for (length, data) in [
+        ("0", "GET /smuggled HTTP/1.1\r\n\r\n"),
+        ("3", "xxxx"),
+        ("50", "x"),
+    ] {
+        let mut fields = with(&fields("/x", &bearer), ":method", "POST");
+        fields.push(("content-length", length));
+        let mut client = Frames::connect(stage.usher.address);
+        client.head(1, 0, &fields);
+        client.send(DATA, END_STREAM, 1, data.as_bytes());
+        assert!(
+            matches!(client.fate(1), Fate::Reset(1) | Fate::Answered(400)),
+            "{length}"
+        );
+    }
+    for (name, value) in [
+        ("transfer-encoding", "chunked"),
+        ("connection", "keep-alive"),
+        ("upgrade", "h2c"),
+        ("te", "chunked"),
+    ] {
+        let fields = [fields("/x", &bearer), vec![(name, value)]].concat();
+        refused(&stage, &fields, None);
+    }
+    for lengths in [["1", "2"], ["1", "1"], ["+1", ""], ["1,1", ""]] {
+        let mut fields = fields("/x", &bearer);
+        fields.extend(
+            lengths
+                .iter()
+                .filter(|one| !one.is_empty())
+                .map(|one| ("content-length", *one)),
+        );
+        let mut client = Frames::connect(stage.usher.address);
+        client.head(1, 0, &fields);
+        client.send(DATA, END_STREAM, 1, b"x");
+        assert_ne!(client.fate(1), Fate::Answered(200), "{lengths:?}");
+    }
+    let whole: Vec<_> = stage
+        .app
+        .received()
+        .iter()
+        .map(|one| one.target().to_owned())
+        .collect();
+    assert!(whole.iter().all(|target| target == "/good"), "{whole:?}");
+    good(&stage);
+}
+
+#[test]
+fn f02_line_breaks_in_names_values_and_pseudo_headers() {
+    let stage = Stage::new("");
+    let bearer = bearer(&stage);
+    let plain = fields("/x", &bearer);
+    for (name, value) in [
+        (":path", "/\r\nx-user-id: root"),
+        (":path", "/ HTTP/1.1\r\nhost: evil\r\n\r\nGET /smuggled"),
+        (":path", "/a b"),
+        (":path", "/\0"),
+        (":method", "GET / HTTP/1.1\r\nx: y"),
+        (":method", "GE T"),
+        (":method", ""),
+        (":authority", "app.test\r\nx: y"),
+        (":authority", "a b"),
+        (":scheme", "http://x"),
+        (":scheme", "http\r\nx: y"),
+    ] {
+        let before = stage.app.count();
+        let mut client = Frames::connect(stage.usher.address);
+        client.head(1, END_STREAM, &with(&plain, name, value));
+        let fate = client.fate(1);
+        assert!(
+            matches!(fate, Fate::Reset(1) | Fate::GoAway(1) | Fate::Answered(400)),
+            "{name} {value:?}: {fate:?}"
+        );
+        assert_eq!(stage.app.count(), before);
+    }
+    for (name, value) in [
+        ("x-a", "b\r\nx-user-id: root"),
+        ("x-a", "b\nc"),
+        ("x-a", "b\0c"),
+        ("x-a\r\nx-user-id", "root"),
+        ("x-a: b\r\nx", "y"),
+        ("X-Upper", "a"),
+        ("x a", "b"),
+        ("x-a:", "b"),
+        ("", "b"),
+    ] {
+        refused(&stage, &[plain.clone(), vec![(name, value)]].concat(), None);
+    }
+    good(&stage);
+}
+
+/// Whatever a head of HTTP/2 holds, it is one request to the app, or none.
+#[test]
+fn streams_are_one_request_each_or_none() {
+    let (recorder, issuer) = (Recorder::start(), Issuer::new());
+    let usher = Usher::before(recorder.address, &issuer, "");
+    let token = issuer.token("alice");
+    let blocks = grid::blocks(&token);
+    assert_eq!(blocks.len(), 14 * 13 + 10);
+    let mut let_in = 0;
+    for block in &blocks {
+        let mut client = Frames::connect(usher.address);
+        client.send(HEADERS, END_HEADERS, 1, block);
+        client.send(DATA, END_STREAM, 1, b"hello");
+        match client.fate(1) {
+            Fate::Answered(200) => let_in += 1,
+            Fate::Answered(400..) | Fate::Reset(_) | Fate::GoAway(1..) => {}
+            fate => panic!("{fate:?} to {}", block.escape_ascii()),
+        }
+    }
+    usher.serves(&token);
+    let whole = recorder.whole();
+    assert_eq!(
+        whole.len(),
+        let_in + 1,
+        "one for each answer, and the good one"
+    );
+    for message in &whole {
+        assert_ne!(message.target, "/smuggled");
+        let framings = [
+            message.all("content-length"),
+            message.all("transfer-encoding"),
+        ];
+        assert!(framings.concat().len() <= 1);
+        assert!(
+            message.target == "/good" || message.body == b"hello",
+            "{message:?}"
+        );
+    }
+    assert!((10..150).contains(&let_in), "{let_in}");
+    grid::h11_agrees(&recorder.connections(), &whole);
+}
+
+#[test]
+fn f03_authority_that_is_not_the_host() {
+    let stage = Stage::new("");
+    let bearer = bearer(&stage);
+    let plain = fields("/x", &bearer);
+    for host in ["evil.test", "app.test:81", "app.test, evil.test", ""] {
+        refused(
+            &stage,
+            &[plain.clone(), vec![("host", host)]].concat(),
+            Some(400),
+        );
+    }
+    for authority in ["user@app.test", "app.test/x", "app.test:99999", "a,b"] {
+        let before = stage.app.count();
+        let mut client = Frames::connect(stage.usher.address);
+        client.head(1, END_STREAM, &with(&plain, ":authority", authority));
+        assert_ne!(client.fate(1), Fate::Answered(200), "{authority}");
+        assert_eq!(stage.app.count(), before);
+    }
+    let mut client = Frames::connect(stage.usher.address);
+    client.head(1, END_STREAM, &[plain, vec![("host", "app.test")]].concat());
+    assert_eq!(client.fate(1), Fate::Answered(200));
+    assert_eq!(stage.app.last().all("host"), ["app.test"]);
+    good(&stage);
+}
+
+#[test]
+fn f04_pseudo_headers_twice_late_or_unknown() {
+    let stage = Stage::new("");
+    let bearer = bearer(&stage);
+    let plain = fields("/x", &bearer);
+    for more in [
+        (":path", "/y"),
+        (":method", "POST"),
+        (":authority", "b"),
+        (":status", "200"),
+        (":unknown", "x"),
+        (":protocol", "websocket"),
+    ] {
+        refused(&stage, &[plain.clone(), vec![more]].concat(), None);
+        refused(&stage, &[vec![more], plain.clone()].concat(), None);
+    }
+    for name in [":method", ":path"] {
+        let fields: Vec<_> = plain
+            .iter()
+            .copied()
+            .filter(|(given, _)| *given != name)
+            .collect();
+        refused(&stage, &fields, None);
+    }
+}
+
+#[test]
+fn f05_split_cookies_and_two_tokens() {
+    let stage = Stage::new("tokens: { from: [{ cookie: token }, authorization] }");
+    let client = Http2::connect(stage.usher.address);
+    let crumbs = http::Request::get("http://app.test/")
+        .header("cookie", "a=1")
+        .header("cookie", format!("token={}", stage.token))
+        .header("cookie", "b=2");
+    assert_eq!(client.ask(crumbs.body(()).unwrap()).unwrap().status, 200);
+    assert_eq!(stage.app.last().all("cookie"), ["a=1; b=2"]);
+    let twice = request(Method::GET, "/", &stage.token).header("authorization", "Bearer other");
+    assert_eq!(client.ask(twice.body(()).unwrap()).unwrap().status, 400);
+    let two = http::Request::get("http://app.test/")
+        .header("cookie", format!("token={}", stage.token))
+        .header("cookie", "token=other");
+    assert_eq!(client.ask(two.body(()).unwrap()).unwrap().status, 400);
+    good(&stage);
+}
+
+#[test]
+fn f06_rapid_reset() {
+    let stage = Stage::new("");
+    let bearer = bearer(&stage);
+    let block = block(&fields("/x", &bearer));
+    let mut client = Frames::connect(stage.usher.address);
+    for stream in (1..20_000).step_by(2) {
+        client.send(HEADERS, END_STREAM | END_HEADERS, stream, &block);
+        client.send(RST_STREAM, 0, stream, &8u32.to_be_bytes());
+    }
+    let fate = client.fate(u32::MAX);
+    assert!(matches!(fate, Fate::GoAway(11) | Fate::Closed), "{fate:?}");
+    assert!(
+        stage.app.count() < 2_000,
+        "{} reached the app",
+        stage.app.count()
+    );
+    good(&stage);
+}
+
+#[test]
+fn f07_frames_that_make_the_server_reset() {
+    let stage = Stage::new("");
+    let bearer = bearer(&stage);
+    let block = block(&with(&fields("/x", &bearer), ":method", "POST"));
+    let mut client = Frames::connect(stage.usher.address);
+    // A window that grows by nothing is an error of its stream (RFC 9113 §6.9).
+    for stream in (1..20_000).step_by(2) {
+        client.send(HEADERS, END_HEADERS, stream, &block);
+        client.send(WINDOW_UPDATE, 0, stream, &[0; 4]);
+    }
+    let fate = client.fate(u32::MAX);
+    assert!(matches!(fate, Fate::GoAway(1..) | Fate::Closed), "{fate:?}");
+    assert_eq!(stage.app.count(), 0);
+    good(&stage);
+}
+
+#[test]
+fn f08_header_block_without_end() {
+    let stage = Stage::new("");
+    let mut client = Frames::connect(stage.usher.address);
+    let filler = block(&[("x-filler", &"a".repeat(8_000))]);
+    client.send(HEADERS, END_STREAM, 1, &filler);
+    for _ in 0..5_000 {
+        client.send(CONTINUATION, 0, 1, &filler);
+    }
+    let fate = client.fate(1);
+    assert!(matches!(fate, Fate::GoAway(_) | Fate::Closed), "{fate:?}");
+    // Nor one in empty pieces.
+    let mut client = Frames::connect(stage.usher.address);
+    client.send(HEADERS, END_STREAM, 1, &[]);
+    for _ in 0..50_000 {
+        client.send(CONTINUATION, 0, 1, &[]);
+    }
+    let fate = client.fate(1);
+    assert!(matches!(fate, Fate::GoAway(_) | Fate::Closed), "{fate:?}");
+    assert_eq!(stage.app.count(), 0);
+    good(&stage);
+}
+
+#[test]
+fn f09_small_block_that_unpacks_to_a_large_one() {
+    let stage = Stage::new("timeouts: { idle: 1s }");
+    let bearer = bearer(&stage);
+    // One field of 4 KiB into the dynamic table, and then a byte for each copy (RFC 7541 §6.1).
+    let mut bomb = block(&fields("/x", &bearer));
+    let mut indexed = block(&[("x-large", &"a".repeat(3_900))]);
+    indexed[0] = 0x40;
+    bomb.extend_from_slice(&indexed);
+    bomb.extend_from_slice(&[0xbe; 4_000]);
+    let before = memory();
+    let mut client = Frames::connect(stage.usher.address);
+    // Answers have no room either.
+    client.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let mut fates = Vec::new();
+    for stream in (1..200).step_by(2) {
+        client.send(HEADERS, END_STREAM | END_HEADERS, stream, &bomb);
+    }
+    fates.push(client.fate(1));
+    assert!(!fates.contains(&Fate::Answered(200)), "{fates:?}");
+    assert_eq!(stage.app.count(), 0);
+    // A hundred of them would be 1.5 GB unpacked.
+    assert!(
+        memory() < before + (200 << 20),
+        "{} MiB more",
+        (memory() - before) >> 20
+    );
+    // A cookie in empty crumbs is one field, and counts as all of them.
+    let mut crumbs = block(&fields("/x", &bearer));
+    crumbs.extend_from_slice(&block(&[("cookie", "")]).repeat(1_500));
+    let mut client = Frames::connect(stage.usher.address);
+    client.send(HEADERS, END_STREAM | END_HEADERS, 1, &crumbs);
+    assert_ne!(client.fate(1), Fate::Answered(200));
+    good(&stage);
+}
+
+/// Bytes of this process that are in memory, peers of the tests among them.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        << 10
+}
+
+#[test]
+fn f10_flood_of_empty_data() {
+    let stage = Stage::new("");
+    let bearer = bearer(&stage);
+    let before = memory();
+    let mut client = Frames::connect(stage.usher.address);
+    client.head(1, 0, &with(&fields("/x", &bearer), ":method", "POST"));
+    let frame: Vec<u8> = [0, 0, 0, DATA, 0, 0, 0, 0, 1].repeat(10_000);
+    for _ in 0..20 {
+        client.raw(&frame);
+    }
+    client.send(DATA, END_STREAM, 1, b"end");
+    let fate = client.fate(1);
+    assert!(
+        matches!(
+            fate,
+            Fate::GoAway(_) | Fate::Closed | Fate::Reset(_) | Fate::Answered(200)
+        ),
+        "{fate:?}"
+    );
+    assert!(
+        memory() < before + (100 << 20),
+        "{} MiB more",
+        (memory() - before) >> 20
+    );
+    good(&stage);
+}
+
+#[test]
+fn f11_floods_of_settings_pings_and_priorities() {
+    let stage = Stage::new("");
+    for (kind, payload) in [
+        (SETTINGS, vec![]),
+        (PING, vec![0; 8]),
+        (PRIORITY, vec![0, 0, 0, 0, 1]),
+    ] {
+        let before = memory();
+        let mut client = Frames::connect(stage.usher.address);
+        let number = u8::try_from(payload.len()).unwrap();
+        let stream = u8::from(kind == PRIORITY);
+        let frame = [
+            &[0, 0, number, kind, 0, 0, 0, 0, stream * 3],
+            payload.as_slice(),
+        ]
+        .concat();
+        let flood = frame.repeat(10_000);
+        for _ in 0..10 {
+            client.raw(&flood);
+        }
+        // Whether or not it was closed, nothing of it is kept, and others are served meanwhile.
+        good(&stage);
+        assert!(
+            memory() < before + (100 << 20),
+            "{kind}: {} MiB more",
+            (memory() - before) >> 20
+        );
+    }
+}
+
+#[test]
+fn f12_window_that_stays_shut() {
+    let app = App::with(|received| match received.target() {
+        "/large" => Answer::Bytes(answer("200 OK", "", &"a".repeat(1 << 20))),
+        _ => Answer::Bytes(answer("200 OK", "", "hello")),
+    });
+    let stage = Stage::before(app, "timeouts: { idle: 1s }");
+    let bearer = bearer(&stage);
+    let mut client = Frames::connect(stage.usher.address);
+    client.send(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    client.head(1, END_STREAM, &fields("/large", &bearer));
+    assert_eq!(client.fate(1), Fate::Answered(200));
+    let begun = Instant::now();
+    // Pings show that somebody is there, not that they read.
+    let reset = loop {
+        client.send(PING, 0, 0, &[0; 8]);
+        match client.next() {
+            Some(frame) if frame.kind == RST_STREAM => break true,
+            Some(_) => {}
+            None => break false,
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(begun.elapsed() < Duration::from_secs(8), "still open");
+    };
+    assert!(reset || begun.elapsed() < Duration::from_secs(8));
+    eventually("nothing is under way", || {
+        (stage.usher.metric("usher_requests_in_flight") == 0.0).then_some(())
+    });
+    good(&stage);
+}
+
+/// Frames that are none, or stand where none of their kind may. Each ends its connection alone.
+#[test]
+fn f13_odd_frames_settings_and_prefaces() {
+    let stage = Stage::new("");
+    let bearer = bearer(&stage);
+    let plain = block(&fields("/x", &bearer));
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    };
+    let connection_ends: Vec<(&str, Vec<u8>)> = vec![
+        ("DATA on no stream", frame(DATA, 0, 1, b"x")),
+        ("DATA on stream 0", frame(DATA, 0, 0, b"x")),
+        (
+            "DATA padded by more than it has",
+            [
+                frame(HEADERS, END_HEADERS, 1, &plain),
+                frame(DATA, 8, 1, &[9, 0]),
+            ]
+            .concat(),
+        ),
+        ("HEADERS on stream 0", frame(HEADERS, 5, 0, &plain)),
+        ("HEADERS on an even stream", frame(HEADERS, 5, 2, &plain)),
+        (
+            "HEADERS on a lower stream",
+            [frame(HEADERS, 5, 5, &plain), frame(HEADERS, 5, 3, &plain)].concat(),
+        ),
+        (
+            "HEADERS padded by more than it has",
+            frame(HEADERS, 5 | 8, 1, &[200, 0]),
+        ),
+        (
+            "PRIORITY of 4 bytes on stream 0",
+            frame(PRIORITY, 0, 0, &[0; 5]),
+        ),
+        ("RST_STREAM on stream 0", frame(RST_STREAM, 0, 0, &[0; 4])),
+        (
+            "RST_STREAM on an idle stream",
+            frame(RST_STREAM, 0, 7, &[0; 4]),
+        ),
+        (
+            "RST_STREAM of 3 bytes",
+            [
+                frame(HEADERS, END_HEADERS, 1, &plain),
+                frame(RST_STREAM, 0, 1, &[0; 3]),
+            ]
+            .concat(),
+        ),
+        ("SETTINGS on a stream", frame(SETTINGS, 0, 1, &[])),
+        ("SETTINGS of 5 bytes", frame(SETTINGS, 0, 0, &[0; 5])),
+        (
+            "SETTINGS acknowledged with a payload",
+            frame(SETTINGS, 1, 0, &[0; 6]),
+        ),
+        (
+            "ENABLE_PUSH of 2",
+            frame(SETTINGS, 0, 0, &[0, 2, 0, 0, 0, 2]),
+        ),
+        (
+            "a window beyond 2^31-1",
+            frame(SETTINGS, 0, 0, &[0, 4, 0xff, 0xff, 0xff, 0xff]),
+        ),
+        (
+            "frames beyond 2^24-1",
+            frame(SETTINGS, 0, 0, &[0, 5, 0xff, 0xff, 0xff, 0xff]),
+        ),
+        ("PUSH_PROMISE of a client", frame(5, 4, 1, &[0, 0, 0, 2])),
+        ("PING on a stream", frame(PING, 0, 1, &[0; 8])),
+        ("PING of 7 bytes", frame(PING, 0, 0, &[0; 7])),
+        ("GOAWAY on a stream", frame(GOAWAY, 0, 1, &[0; 8])),
+        (
+            "WINDOW_UPDATE by 0 for the connection",
+            frame(WINDOW_UPDATE, 0, 0, &[0; 4]),
+        ),
+        (
+            "WINDOW_UPDATE of 3 bytes",
+            frame(WINDOW_UPDATE, 0, 0, &[0; 3]),
+        ),
+        (
+            "WINDOW_UPDATE beyond 2^31-1",
+            frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff]).repeat(2),
+        ),
+        (
+            "WINDOW_UPDATE of an idle stream",
+            frame(WINDOW_UPDATE, 0, 9, &[0, 0, 0, 1]),
+        ),
+        ("CONTINUATION of nothing", frame(CONTINUATION, 4, 1, &plain)),
+        (
+            "CONTINUATION of another stream",
+            [
+                frame(HEADERS, 1, 1, &plain),
+                frame(CONTINUATION, 4, 3, &plain),
+            ]
+            .concat(),
+        ),
+        (
+            "PING within a header block",
+            [frame(HEADERS, 1, 1, &plain), frame(PING, 0, 0, &[0; 8])].concat(),
+        ),
+        (
+            "an unknown frame within a header block",
+            [frame(HEADERS, 1, 1, &plain), frame(0x16, 0, 0, &[0; 8])].concat(),
+        ),
+        (
+            "a frame that is too long",
+            frame(HEADERS, 5, 1, &[0; 20_000]),
+        ),
+        (
+            "an index that is none",
+            frame(HEADERS, 5, 1, &[0xff, 0xff, 0xff, 0x0f]),
+        ),
+        ("index 0", frame(HEADERS, 5, 1, &[0x80])),
+        (
+            "a table larger than agreed",
+            frame(HEADERS, 5, 1, &[0x3f, 0xff, 0xff, 0xff, 0x07]),
+        ),
+        (
+            "Huffman's code padded with zeros",
+            frame(HEADERS, 5, 1, &[0, 0x81, 0x00, 0x81, 0x00]),
+        ),
+        ("a string cut short", frame(HEADERS, 5, 1, &[0, 0x7f, 0x01])),
+    ];
+    for (name, bytes) in &connection_ends {
+        let mut client = Frames::connect(stage.usher.address);
+        client.raw(bytes);
+        // A frame that needs more is followed by the end.
+        client.finish();
+        let fate = client.fate(u32::MAX);
+        assert!(
+            matches!(fate, Fate::GoAway(1..) | Fate::Closed),
+            "{name}: {fate:?}"
+        );
+    }
+    assert_eq!(connection_ends.len(), 35);
+    let reached: Vec<_> = stage
+        .app
+        .received()
+        .iter()
+        .map(|one| one.target().to_owned())
+        .collect();
+    assert!(
+        reached.len() <= 1,
+        "the one before a stream that is too low: {reached:?}"
+    );
+    // Frames of kinds that nobody knows are skipped (RFC 9113 §4.1).
+    let mut client = Frames::connect(stage.usher.address);
+    client.raw(&frame(0xee, 0xff, 0, &[1, 2, 3]));
+    client.raw(&frame(SETTINGS, 0, 0, &[0xff, 0xff, 0, 0, 0, 1]));
+    client.send(HEADERS, END_STREAM | END_HEADERS, 1, &plain);
+    assert_eq!(client.fate(1), Fate::Answered(200));
+    // A preface that is almost one.
+    for junk in [
+        "PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\n",
+        "PRI / HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut client = stage.usher.connect();
+        client.send(junk);
+        client.finish();
+        assert!(client.is_closed(), "{junk:?}");
+    }
+    good(&stage);
+}
+
+#[test]
+fn f14_upgrade_to_h2c() {
+    let stage = Stage::new("");
+    for upgrade in [
+        "h2c",
+        "H2C",
+        "h2c, websocket",
+        "websocket, h2c",
+        "\"h2c\"",
+        "h2",
+    ] {
+        let lines = format!(
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+        );
+        let (_, received) = stage.passes(stage.get("/x", &lines));
+        assert_eq!(received.header("http2-settings"), None);
+        if upgrade
+            .to_ascii_lowercase()
+            .split(", ")
+            .any(|one| one == "h2c")
+        {
+            assert_eq!(received.header("upgrade"), None, "{upgrade}");
+        }
+    }
+}
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+#[test]
+fn f15_tunnel_that_opens_before_the_app_agrees() {
+    // The app that says no gets nothing of what came behind, and it is judged as what it is.
+    let (recorder, issuer) = (Recorder::start(), Issuer::new());
+    let usher = Usher::before(recorder.address, &issuer, "");
+    let bearer = format!("Authorization: Bearer {}\r\n", issuer.token("alice"));
+    let mut client = usher.connect();
+    client.send(head("GET", "/ws", &format!("{bearer}{UPGRADE}")) + &head("GET", "/admin", ""));
+    assert_eq!(
+        client.reply().unwrap().status,
+        200,
+        "the app did not switch"
+    );
+    assert_eq!(
+        client.reply().unwrap().status,
+        401,
+        "and the next one is judged"
+    );
+    let targets: Vec<_> = recorder.whole().into_iter().map(|one| one.target).collect();
+    assert_eq!(targets, ["/ws"]);
+    // The app that hesitates gets it only once it has agreed.
+    let (agree, agrees) = mpsc::channel::<()>();
+    let (early, seen) = mpsc::channel::<bool>();
+    let both = std::sync::Mutex::new(Some((agrees, early)));
+    let app = App::with(move |received| match received.header("upgrade") {
+        None => Answer::Bytes(answer("200 OK", "", "hello")),
+        Some(_) => {
+            let (agrees, early) = both.lock().unwrap().take().unwrap();
+            Answer::Own(Box::new(move |mut stream| {
+                let brief = Some(Duration::from_millis(300));
+                stream.set_read_timeout(brief).unwrap();
+                early
+                    .send(matches!(stream.read(&mut [0; 9]), Ok(1..)))
+                    .unwrap();
+                agrees.recv().unwrap();
+                let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+                stream.write_all(head.as_bytes()).unwrap();
+                let _ = stream.read(&mut [0; 9]);
+            }))
+        }
+    });
+    let stage = Stage::before(app, "");
+    let mut client = stage.usher.connect();
+    client.send(stage.get("/ws", UPGRADE) + "early");
+    assert!(!seen.recv().unwrap(), "bytes before the 101");
+    agree.send(()).unwrap();
+    assert_eq!(client.reply().unwrap().status, 101);
+    stage.good();
+}
+
+#[test]
+fn f16_app_that_only_seems_to_agree() {
+    for told in [
+        "101 Switching Protocols\r\nConnection: upgrade\r\n\r\n",
+        "101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n",
+        "101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: x\r\n\r\n",
+        "101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        "101 Switching Protocols\r\n\r\n",
+    ] {
+        let app = App::with(move |received| match received.header("upgrade") {
+            None => Answer::Bytes(answer("200 OK", "", "hello")),
+            Some(_) => Answer::Last(format!("HTTP/1.1 {told}").into_bytes()),
+        });
+        let stage = Stage::before(app, "");
+        assert_eq!(
+            stage.usher.raw(stage.get("/ws", UPGRADE)).status,
+            502,
+            "{told}"
+        );
+        stage.good();
+    }
+    // A 200 is an answer, and what the client sends then is a request.
+    let stage = Stage::new("");
+    let mut client = stage.usher.connect();
+    client.send(stage.get("/ws", &format!("{UPGRADE}Upgrade-Insecure-Requests: 1\r\n")));
+    assert_eq!(client.reply().unwrap().status, 200);
+    client.send(head("GET", "/tunnelled", ""));
+    assert_eq!(client.reply().unwrap().status, 401);
+    stage.good();
+}
+
+#[test]
+fn f17_upgrade_without_a_token_in_its_place() {
+    let stage = Stage::new("");
+    let protocol = format!(
+        "{UPGRADE}Sec-WebSocket-Protocol: bearer, {}\r\n",
+        stage.token
+    );
+    let query = format!("/ws?access_token={}", stage.token);
+    for bytes in [
+        head("GET", "/ws", UPGRADE),
+        head("GET", "/ws", &protocol),
+        head("GET", &query, UPGRADE),
+    ] {
+        stage.refuses(bytes, &[401]);
+    }
+    // Where they are wanted they count, and do not reach the app.
+    let stage = Stage::new(
+        "tokens: { from: [authorization, websocket_protocol, { query: access_token }] }",
+    );
+    let protocol = format!(
+        "{UPGRADE}Sec-WebSocket-Protocol: chat, bearer, {}\r\n",
+        stage.token
+    );
+    let query = format!("/ws?a=b&access_token={}", stage.token);
+    for bytes in [head("GET", "/ws", &protocol), head("GET", &query, UPGRADE)] {
+        let (_, received) = stage.passes(bytes);
+        assert!(!received.head.contains(&stage.token), "{}", received.head);
+        assert_eq!(received.header("x-user-id"), Some("alice"));
+    }
+}
+
+#[test]
+fn f18_socket_that_outlives_its_token() {
+    let app = App::with(|received| match received.header("upgrade") {
+        None => Answer::Bytes(answer("200 OK", "", "hello")),
+        Some(_) => Answer::Own(Box::new(|mut stream| {
+            let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes());
+            while stream.write_all(b"\x81\x02hi").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        })),
+    });
+    let stage = Stage::before(app, "");
+    let short = stage
+        .issuer
+        .token_with("alice", json!({ "exp": now() + 2 }));
+    let begun = Instant::now();
+    let mut client = stage.usher.connect();
+    client.send(head(
+        "GET",
+        "/ws",
+        &format!("Authorization: Bearer {short}\r\n{UPGRADE}"),
+    ));
+    assert_eq!(client.reply().unwrap().status, 101);
+    let mut stream = client.stream();
+    let mut piece = [0; 4096];
+    while matches!(stream.read(&mut piece), Ok(1..)) {
+        assert!(begun.elapsed() < Duration::from_secs(6), "still open");
+    }
+    assert!(begun.elapsed() > Duration::from_millis(900));
+    stage.good();
+}
+
+#[test]
+fn f19_cross_site_socket_with_a_cookie() {
+    let stage = Stage::new("tokens: { from: [{ cookie: session }] }");
+    let cookie = format!("{UPGRADE}Cookie: session={}\r\n", stage.token);
+    for origin in [
+        "Origin: https://evil.test\r\n",
+        "Origin: null\r\n",
+        "Origin: http://app.test.evil\r\n",
+        "Origin: http://app.test\r\nOrigin: http://evil.test\r\n",
+        "Sec-Fetch-Site: cross-site\r\n",
+        "",
+    ] {
+        let mut client = stage.usher.connect();
+        client.send(head("GET", "/ws", &format!("{cookie}{origin}")));
+        let status = client.reply().unwrap().status;
+        assert!([400, 403].contains(&status), "{origin}: {status}");
+    }
+    assert_eq!(stage.app.count(), 0);
+    let same = head(
+        "GET",
+        "/ws",
+        &format!("{cookie}Origin: http://app.test\r\n"),
+    );
+    assert_eq!(stage.usher.raw(same).status, 200);
+}
+
+#[test]
+fn f20_connect_in_every_form() {
+    let stage = Stage::routed();
+    for target in ["internal.test:22", "app.test:80", "/public/x", "*"] {
+        stage.refuses(head("CONNECT", target, &stage.bearer()), &[400, 405]);
+    }
+    let bearer = bearer(&stage);
+    for authority in ["internal.test:22", "app.test"] {
+        let fields = [
+            (":method", "CONNECT"),
+            (":authority", authority),
+            ("authorization", &bearer),
+        ];
+        let mut client = Frames::connect(stage.usher.address);
+        client.head(1, 0, &fields);
+        assert_eq!(client.fate(1), Fate::Answered(405));
+    }
+    // Other protocols than WebSocket by RFC 8441 neither.
+    for protocol in ["connect-udp", "connect-tcp", "h2c"] {
+        let mut asked = with(&fields("/x", &bearer), ":method", "CONNECT");
+        asked.insert(1, (":protocol", protocol));
+        let mut client = Frames::connect(stage.usher.address);
+        client.head(1, 0, &asked);
+        assert_eq!(client.fate(1), Fate::Answered(405), "{protocol}");
+    }
+    assert!(
+        stage
+            .app
+            .received()
+            .iter()
+            .all(|one| one.target() == "/good")
+    );
+    stage.good();
+}
+
+#[test]
+fn f21_version_that_was_not_agreed_on() {
+    let (app, authority, issuer) = (App::start(), Authority::new(), Issuer::new());
+    let pair = authority.server("a", &["a.test"]);
+    let listen = format!(
+        "listen: {{ address: '127.0.0.1:0', tls: {{ {} }} }}\n",
+        pair.yaml()
+    );
+    let usher = Usher::start(&app, &issuer, &listen);
+    let lines = format!("Authorization: Bearer {}\r\n", issuer.token("alice"));
+    for agreed in [&b"http/1.1"[..], b"h2", b""] {
+        let mut config = (*tls::client(&authority.root, None)).clone();
+        if !agreed.is_empty() {
+            config.alpn_protocols = vec![agreed.to_vec()];
+        }
+        let config = std::sync::Arc::new(config);
+        // The preface where the other version was agreed on, and the other way round.
+        let preface = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+        let plain = head("GET", "/x", &lines).into_bytes();
+        for bytes in [preface, plain, b"\x16\x03\x01garbage".to_vec()] {
+            let session = tls::connect(usher.address, "a.test", &config).unwrap();
+            let mut client = Client::over_tls(session);
+            client.send(&bytes);
+            client.send(b"\0\0\0\0\0\0");
+            let brief = Some(Duration::from_millis(300));
+            client.stream().set_read_timeout(brief).unwrap();
+            client.rest();
+        }
+    }
+    // In the clear: TLS to a port without it, HTTP/1.1 to an app that speaks HTTP/2 alone.
+    let mut raw = TcpStream::connect(usher.address).unwrap();
+    raw.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        .unwrap();
+    raw.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut answer = Vec::new();
+    let _ = raw.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    let to_http2 = Usher::before(Http2App::echo(1).address, &issuer, "");
+    assert_eq!(to_http2.get("/x", &issuer.token("alice")).status, 502);
+    let config = tls::client(&authority.root, None);
+    let mut client = Client::over_tls(tls::connect(usher.address, "a.test", &config).unwrap());
+    client.send(format!("GET /x HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n"));
+    assert_eq!(client.reply().unwrap().status, 200);
+}
