@@ -29,6 +29,7 @@ mod forwarded;
 mod framing;
 mod gateways;
 mod grpc;
+mod hostile;
 mod http2;
 mod http2_apps;
 mod identity_headers;
