@@ -34,6 +34,8 @@ use connection::Server;
 use crowd::{Crowd, Full, Seat};
 
 pub use door::{Closed, Door, Doors, Hall};
+#[cfg(feature = "fuzzing")]
+pub use proxy::fuzz as fuzz_proxy_header;
 
 /// How long accepting rests when the process is out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

@@ -18,8 +18,13 @@ pub(super) struct Report {
     places: HashMap<String, Place>,
     /// Keys whose value, or part of it, came from a variable.
     expanded: HashSet<String>,
+    /// What variables hold, and their names: it may be a secret, wherever it was written.
+    filled: Vec<(String, String)>,
     found: Vec<Problem>,
 }
+
+/// What is shorter than this is no secret, and may stand in a message by chance.
+const SHORTEST: usize = 6;
 
 /// More problems than this help nobody.
 const MOST: usize = 200;
@@ -30,6 +35,7 @@ impl Report {
             file: file.to_owned(),
             places: HashMap::new(),
             expanded: HashSet::new(),
+            filled: Vec::new(),
             found: Vec::new(),
         }
     }
@@ -42,6 +48,26 @@ impl Report {
     /// Remembers that a variable was filled in.
     pub(super) fn expanded(&mut self, key: &str) {
         self.expanded.insert(key.to_owned());
+    }
+
+    /// Remembers what a variable holds, so that no message repeats it.
+    pub(super) fn filled(&mut self, name: &str, value: &str) {
+        if value.len() >= SHORTEST {
+            self.filled.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// A text with the names of variables in place of what they hold.
+    fn masked(&self, mut text: String) -> String {
+        for (name, value) in &self.filled {
+            // Values are shown as they are, or as Rust writes a string.
+            for shown in [value.clone(), value.escape_debug().to_string()] {
+                if text.contains(&shown) {
+                    text = text.replace(&shown, &format!("${{{name}}}"));
+                }
+            }
+        }
+        text
     }
 
     /// Whether a variable was filled in there.
@@ -132,6 +158,7 @@ impl Report {
         if self.found.len() >= MOST {
             return;
         }
+        let (message, remedy) = (self.masked(message), self.masked(remedy));
         self.found.push(Problem {
             severity,
             file: self.file.clone(),

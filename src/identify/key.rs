@@ -6,6 +6,7 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::ParsedPublicKey;
 use aws_lc_rs::{digest, hmac};
 use data_encoding::BASE64_MIME;
+use zeroize::Zeroizing;
 
 use super::algorithm::{self, Family};
 use super::der;
@@ -132,7 +133,7 @@ impl fmt::Debug for Key {
 pub(super) fn from_file(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Key, BadKey> {
     let der = match pem(bytes)? {
         Some((label, der)) => match label.as_str() {
-            "PUBLIC KEY" | "RSA PUBLIC KEY" => der,
+            "PUBLIC KEY" | "RSA PUBLIC KEY" => der.to_vec(),
             "CERTIFICATE" => der::certificate_key(&der)
                 .ok_or_else(|| BadKey("the certificate is damaged".to_owned()))?
                 .to_vec(),
@@ -164,8 +165,11 @@ pub(super) fn from_file(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Key, B
     }
 }
 
-/// The first PEM block (RFC 7468): its label and content; `None` if there is no PEM at all.
-pub(super) fn pem(bytes: &[u8]) -> Result<Option<(String, Vec<u8>)>, BadKey> {
+/// The label of a PEM block and its content, which may be a private key.
+type Block = (String, Zeroizing<Vec<u8>>);
+
+/// The first PEM block (RFC 7468): `None` if there is no PEM at all.
+pub(super) fn pem(bytes: &[u8]) -> Result<Option<Block>, BadKey> {
     let Ok(text) = str::from_utf8(bytes) else {
         return Ok(None);
     };
@@ -176,9 +180,9 @@ pub(super) fn pem(bytes: &[u8]) -> Result<Option<(String, Vec<u8>)>, BadKey> {
     let (label, rest) = rest.split_once("-----").ok_or_else(damaged)?;
     let end = format!("-----END {label}-----");
     let (body, _) = rest.split_once(end.as_str()).ok_or_else(damaged)?;
-    let body: String = body.split_ascii_whitespace().collect();
+    let body: Zeroizing<String> = Zeroizing::new(body.split_ascii_whitespace().collect());
     let content = BASE64_MIME.decode(body.as_bytes()).map_err(|_| damaged())?;
-    Ok(Some((label.to_owned(), content)))
+    Ok(Some((label.to_owned(), Zeroizing::new(content))))
 }
 
 /// Sizes and exponents that the library would only refuse at each verification, or not at all.

@@ -7,6 +7,7 @@ use aws_lc_rs::aead;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::token::{Refusal, Stop, Verified};
 use crate::clock::Clock;
@@ -151,9 +152,9 @@ impl Seen {
 }
 
 fn secret() -> Option<aead::LessSafeKey> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).ok()?;
-    let key = aead::UnboundKey::new(&aead::AES_128_GCM, &bytes).ok()?;
+    let mut bytes = Zeroizing::new([0; 16]);
+    getrandom::fill(&mut *bytes).ok()?;
+    let key = aead::UnboundKey::new(&aead::AES_128_GCM, &*bytes).ok()?;
     Some(aead::LessSafeKey::new(key))
 }
 

@@ -154,6 +154,14 @@ where
     Ok(Some(SocketAddr::new(client, port.ok_or(SHORT)?)))
 }
 
+/// For `fuzz/`: the address in these bytes, and how many of them tell it.
+#[cfg(feature = "fuzzing")]
+pub async fn fuzz(bytes: &[u8]) -> Option<(Option<SocketAddr>, usize)> {
+    let mut rest = bytes;
+    let address = read(&mut rest).await.ok()?;
+    Some((address, bytes.len() - rest.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

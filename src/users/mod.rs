@@ -34,6 +34,8 @@ use crate::clock::Clock;
 use crate::limit::Limit;
 
 pub use self::caller::{Caller, MAX_TEXT};
+#[cfg(feature = "fuzzing")]
+pub use self::provisioner::fuzz as fuzz_replies;
 pub use self::sight::{Ensured, Sight, Verified};
 pub use crate::config::users as settings;
 pub use crate::config::users::FirstSight;

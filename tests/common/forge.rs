@@ -9,6 +9,7 @@ use aws_lc_rs::signature::{
 };
 use aws_lc_rs::{hmac, rsa};
 use data_encoding::{BASE64, BASE64_MIME, BASE64URL_NOPAD};
+use serde_json::{Value, json};
 
 use super::Issuer;
 
@@ -101,6 +102,45 @@ impl Signer {
             "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
             lines.join("\n")
         )
+    }
+
+    /// The public key as an entry of a key set.
+    pub fn jwk(&self, kid: &str) -> Value {
+        let der = self.public_der();
+        let part = |end: usize, length: usize| encode(&der[der.len() - end - length..][..length]);
+        match &self.key {
+            // At the end stands the exponent 65537, in five bytes, and before it 2048 bits.
+            Key::Rsa(..) => json!({ "kty": "RSA", "kid": kid, "n": part(5, 256), "e": "AQAB" }),
+            Key::Curve(_) => {
+                let (crv, size) = match self.algorithm {
+                    "ES384" => ("P-384", 48),
+                    _ => ("P-256", 32),
+                };
+                let (x, y) = (part(size, size), part(0, size));
+                json!({ "kty": "EC", "kid": kid, "crv": crv, "x": x, "y": y })
+            }
+            Key::Edwards(_) => {
+                json!({ "kty": "OKP", "kid": kid, "crv": "Ed25519", "x": part(0, 32) })
+            }
+            Key::Shared(_) => panic!("a shared secret has no public half"),
+        }
+    }
+
+    /// The same RSA key, which signs in another way from now on.
+    pub fn signing(self, algorithm: &'static str) -> Self {
+        let Key::Rsa(pair, _) = self.key else {
+            panic!("no RSA key")
+        };
+        let encoding: &'static dyn RsaEncoding = match algorithm {
+            "RS256" => &signature::RSA_PKCS1_SHA256,
+            "RS512" => &signature::RSA_PKCS1_SHA512,
+            "PS256" => &signature::RSA_PSS_SHA256,
+            other => panic!("no RSA algorithm {other}"),
+        };
+        Self {
+            algorithm,
+            key: Key::Rsa(pair, encoding),
+        }
     }
 
     /// Signs these bytes.

@@ -328,6 +328,30 @@ fn no_message_repeats_a_secret() {
     );
 }
 
+/// A secret may come from a variable and be written where none belongs.
+#[test]
+fn no_message_repeats_what_a_variable_holds() {
+    let issuer = "{ issuer: 'https://a.example', audiences: [x] }";
+    for text in [
+        "'${SECRET}'\n".to_owned(),
+        "x${SECRET}y\n".to_owned(),
+        format!("upstream: '${{SECRET}}'\nissuers: [{issuer}]\n"),
+        "upstream: http://a:1\nissuers: '${SECRET}'\n".to_owned(),
+        format!("upstream: http://a:1\nissuers: [{issuer}]\nlisten: '${{SECRET}}'\n"),
+        format!("upstream: http://a:1\nissuers: [{issuer}]\nroutes: [{{ path: '${{SECRET}}' }}]\n"),
+        format!(
+            "upstream: http://a:1\nissuers: [{issuer}]\nroutes: [{{ path: /a, access: '${{SECRET}}' }}]\n"
+        ),
+        format!(
+            "upstream: http://a:1\nissuers: [{issuer}]\nusers: {{ directory: '${{SECRET}}' }}\n"
+        ),
+        "upstream: http://a:1\nissuers: [{ issuer: '${SECRET}', audiences: [x] }]\n".to_owned(),
+    ] {
+        let told = shown(&read(&text).expect_err(&text));
+        assert!(!told.contains(SECRET), "{text}: {told}");
+    }
+}
+
 #[test]
 #[rustfmt::skip] // a table: one case a line
 fn headers_are_checked() {

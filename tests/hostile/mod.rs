@@ -4,8 +4,13 @@
 //! What a client library would tidy goes out as bytes; the app behind records what arrives and
 //! counts it; and after each attack a good request has to pass.
 
+mod accounts;
+mod cache;
+mod claims;
 mod differential;
+mod directory;
 mod exhaustion;
+mod forge_stage;
 mod forward_auth;
 mod framing;
 mod grid;
@@ -13,9 +18,18 @@ mod hop_by_hop;
 mod http2;
 mod http_stack;
 mod identity_headers;
+mod jwt;
+mod key_sets;
+mod keys;
+mod operation;
+mod process;
+mod properties;
+mod provisioning;
 mod readers;
 mod rows;
-
-pub(crate) mod stage;
+mod stack;
 mod strict;
 mod target;
+mod vectors;
+
+pub(crate) mod stage;

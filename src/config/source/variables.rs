@@ -1,6 +1,8 @@
 //! Fills in `${VAR}` and `${VAR:-default}`, after the text was read: a value can never add
 //! keys or lists, whatever it holds.
 
+use std::cell::RefCell;
+
 use super::{Content, Node};
 use crate::config::report::{Report, element, member};
 
@@ -15,16 +17,29 @@ pub(in crate::config) fn expand(
     report: &mut Report,
 ) {
     match &mut node.content {
-        Content::Text(text) if text.contains("${") => match filled(text, env) {
-            Ok(text) => {
-                report.expanded(key);
-                node.content = Content::Text(text);
+        Content::Text(text) if text.contains("${") => {
+            let seen = RefCell::new(Vec::new());
+            let noting = |name: &str| {
+                let value = env(name);
+                seen.borrow_mut()
+                    .extend(value.clone().map(|value| (name.to_owned(), value)));
+                value
+            };
+            let filled = filled(text, &noting);
+            for (name, value) in seen.into_inner() {
+                report.filled(&name, &value);
             }
-            Err((message, remedy)) => {
-                report.error(key, message, remedy);
-                node.content = Content::Null;
+            match filled {
+                Ok(text) => {
+                    report.expanded(key);
+                    node.content = Content::Text(text);
+                }
+                Err((message, remedy)) => {
+                    report.error(key, message, remedy);
+                    node.content = Content::Null;
+                }
             }
-        },
+        }
         Content::List(nodes) => {
             for (index, node) in nodes.iter_mut().enumerate() {
                 expand(node, &element(key, index), env, report);

@@ -93,6 +93,79 @@ fn rfc_7515_a3_es256() {
 }
 
 #[test]
+fn rfc_7515_a5_none() {
+    let key = shared(&json!({ "alg": "HS256", "k":
+        "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow" }));
+    let unsecured = format!("eyJhbGciOiJub25lIn0.{PAYLOAD}.");
+    assert!(verify_jws(vec![key.unwrap()], &unsecured).is_none());
+}
+
+/// The payload of RFC 7520 §4.
+const ROAD: &str = "SXTigJlzIGEgZGFuZ2Vyb3VzIGJ1c2luZXNzLCBGcm9kbywgZ29pbmcgb3V0IHlvdXIgZG9vci4gWW91IHN0ZXAgb250byB0aGUgcm9hZCwgYW5kIGlmIHlvdSBkb24ndCBrZWVwIHlvdXIgZmVldCwgdGhlcmXigJlzIG5vIGtub3dpbmcgd2hlcmUgeW91IG1pZ2h0IGJlIHN3ZXB0IG9mZiB0by4";
+
+/// The key of RFC 7520 §3.3.
+const BILBO: &str = "n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-XV2jRojdNhxJWTDvNd7nqQ0VEiZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHYpPe7Tpe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTwJlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-tVTU4fg_3L_vniUFAKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zw";
+
+fn bilbo() -> Vec<Key> {
+    public(
+        &json!([{ "kty": "RSA", "kid": "bilbo.baggins@hobbiton.example", "use": "sig",
+        "n": BILBO, "e": "AQAB" }]),
+    )
+}
+
+#[track_caller]
+fn leads_to_the_road(keys: Vec<Key>, jws: &str) {
+    let payload = verify_jws(keys, jws).expect("it is good");
+    assert!(payload.ends_with(b"where you might be swept off to."));
+    // In another form of the key, or with any other signature, it is not.
+    let (signed, _) = jws.rsplit_once('.').unwrap();
+    assert!(verify_jws(bilbo(), &format!("{signed}.AAAA")).is_none());
+}
+
+#[test]
+fn rfc_7520_4_1_rs256() {
+    let jws = format!(
+        "eyJhbGciOiJSUzI1NiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9.{ROAD}.MRjdkly7_-oTPTS3AXP41iQIGKa80A0ZmTuV5MEaHoxnW2e5CZ5NlKtainoFmKZopdHM1O2U4mwzJdQx996ivp83xuglII7PNDi84wnB-BDkoBwA78185hX-Es4JIwmDLJK3lfWRa-XtL0RnltuYv746iYTh_qHRD68BNt1uSNCrUCTJDt5aAE6x8wW1Kt9eRo4QPocSadnHXFxnt8Is9UzpERV0ePPQdLuW3IS_de3xyIrDaLGdjluPxUAhb6L2aXic1U12podGU0KLUQSE_oI-ZnmKJ3F4uOZDnd6QZWJushZ41Axf_fcIe8u9ipH84ogoree7vjbU5y18kDquDg"
+    );
+    leads_to_the_road(bilbo(), &jws);
+}
+
+#[test]
+fn rfc_7520_4_2_ps384() {
+    let jws = format!(
+        "eyJhbGciOiJQUzM4NCIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9.{ROAD}.cu22eBqkYDKgIlTpzDXGvaFfz6WGoz7fUDcfT0kkOy42miAh2qyBzk1xEsnk2IpN6-tPid6VrklHkqsGqDqHCdP6O8TTB5dDDItllVo6_1OLPpcbUrhiUSMxbbXUvdvWXzg-UD8biiReQFlfz28zGWVsdiNAUf8ZnyPEgVFn442ZdNqiVJRmBqrYRXe8P_ijQ7p8Vdz0TTrxUeT3lm8d9shnr2lfJT8ImUjvAA2Xez2Mlp8cBE5awDzT0qI0n6uiP1aCN_2_jLAeQTlqRHtfa64QQSUmFAAjVKPbByi7xho0uTOcbH510a6GYmJUAfmWjwZ6oD4ifKo8DYM-X72Eaw"
+    );
+    leads_to_the_road(bilbo(), &jws);
+}
+
+/// ES512 is not supported: it is refused, and nobody panics.
+#[test]
+fn rfc_7520_4_3_es512() {
+    let keys = public(
+        &json!([{ "kty": "EC", "kid": "bilbo.baggins@hobbiton.example", "use": "sig", "crv": "P-521",
+        "x": "AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvjyekWF-7ytDyRXYgCF5cj0Kt",
+        "y": "AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPrwQrJmbnX9cwlGfP-HqHZR1" }]),
+    );
+    assert!(keys.is_empty());
+    let jws = format!(
+        "eyJhbGciOiJFUzUxMiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9.{ROAD}.AE_R_YZCChjn4791jSQCrdPZCNYqHXCTZH0-JZGYNlaAjP2kqaluUIIUnC9qvbu9Plon7KRTzoNEuT4Va2cmL1eJAQy3mtPBu_u_sDDyYjnAMDxXPn7XrT0lw-kvAD890jl8e2puQens_IEKBpHABlsbEPX6sFY8OcGDqoRuBomu9xQ2"
+    );
+    assert!(verify_jws(bilbo(), &jws).is_none());
+}
+
+#[test]
+fn rfc_7520_4_4_hs256() {
+    let key = shared(
+        &json!({ "kty": "oct", "kid": "018c0ae5-4d9b-471b-bfd6-eef314bc7037", "use": "sig",
+        "alg": "HS256", "k": "hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg" }),
+    );
+    let jws = format!(
+        "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9.{ROAD}.s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0"
+    );
+    leads_to_the_road(vec![key.unwrap()], &jws);
+}
+
+#[test]
 fn rfc_8037_a_ed25519() {
     let keys = public(&json!([{ "kty": "OKP", "crv": "Ed25519",
         "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }]));
@@ -215,4 +288,41 @@ fn json_test_suite() {
         }
     }
     assert_eq!((refused, objects), (188, 10));
+}
+
+/// Every text that is JSON, as the value of a claim: accepted, whatever it is; where the suite leaves
+/// it open, a verdict, and the same one again.
+#[test]
+fn json_test_suite_as_claims() {
+    let Some(folder) = vectors("jsontestsuite/test_parsing") else {
+        return;
+    };
+    let fixture = Fixture::shared();
+    let good = serde_json::Value::Object(super::fixture::claims(&json!({}))).to_string();
+    let good = good.strip_suffix('}').unwrap();
+    let (mut accepted, mut open, mut twice) = (0, 0, 0);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let text = std::fs::read(entry.path()).unwrap();
+        let payload = [good.as_bytes(), b",\"x\":", &text, b"}"].concat();
+        let token = raw(br#"{"alg":"HS256"}"#, &payload);
+        let verdict = fixture.reason(&token);
+        assert_eq!(verdict, fixture.reason(&token), "{name}");
+        match name.split('_').next().unwrap() {
+            // The suite calls equal names valid JSON; usher does not.
+            "y" if name.starts_with("y_object_duplicated_key") => {
+                assert_eq!(verdict, Some(Reason::TokenMalformed), "{name}");
+                twice += 1;
+            }
+            "y" => {
+                assert_eq!(verdict, None, "{name}");
+                accepted += 1;
+            }
+            "i" => open += 1,
+            // Some that are no JSON by themselves become some in here: `json_test_suite` has them.
+            _ => {}
+        }
+    }
+    assert_eq!((accepted, open, twice), (93, 35, 2));
 }

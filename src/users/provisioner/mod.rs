@@ -9,6 +9,9 @@ mod reader;
 mod reply;
 mod streams;
 
+#[cfg(feature = "fuzzing")]
+pub use reply::fuzz;
+
 use super::StartError;
 use super::metrics::Metrics;
 use super::settings::ProvisionerSettings;

@@ -133,6 +133,22 @@ fn message(fields: Value) -> Option<Vec<u8>> {
     None
 }
 
+/// For `fuzz/`: how many of the entries confirm a user. The bytes are what Redis says, or else the
+/// text of one entry.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz(bytes: &[u8], id: &str) -> usize {
+    let text = |text: &[u8]| Value::BulkString(text.to_vec());
+    let one = || {
+        let fields = Value::Array(vec![text(b"message"), text(bytes)]);
+        let entry = Value::Array(vec![text(b"1-1"), fields]);
+        let stream = Value::Array(vec![text(b"replies"), Value::Array(vec![entry])]);
+        Value::Array(vec![stream])
+    };
+    let answer = redis::parse_redis_value(bytes).unwrap_or_else(|_| one());
+    let replies = entries(answer).into_iter().filter_map(|entry| entry.reply);
+    replies.filter(|reply| reply.confirms(id)).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,5 +210,22 @@ mod tests {
         assert_eq!(Reply::read(&[0xff, 0xfe]), None);
         let deep = "[".repeat(10_000);
         assert_eq!(read(&deep), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn only_who_is_named_is_confirmed(
+            function in "(createUser|deleteUser|.{0,5})",
+            message in "(u-1|u-2|\\PC{0,9})",
+            noise in "\\PC{0,40}",
+            cut in 0_usize..200,
+        ) {
+            let text = serde_json::json!({ "function": function, "message": message, "noise": noise });
+            let text = text.to_string();
+            let confirms = read(&text).is_some_and(|reply| reply.confirms("u-1"));
+            proptest::prop_assert_eq!(confirms, message == "u-1" || message == EXISTS);
+            // Whatever is left of it when it is cut, it is read or not.
+            let _ = Reply::read(&text.as_bytes()[..cut.min(text.len())]);
+        }
     }
 }

@@ -1,0 +1,635 @@
+//! L: key sets and discovery.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::{ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+use usher::clock::{Clock, ManualClock};
+
+use super::forge_stage::{does_not_start, issuer_refused};
+use crate::common::app::{answer, bare};
+use crate::common::authority::Authority;
+use crate::common::forge::encode;
+use crate::common::issuer::now;
+use crate::common::{App, Issuer, KeyServer, Mood, Usher, eventually, tls};
+
+/// usher in front of an app that records, with an issuer whose keys are fetched.
+struct Fetched {
+    app: App,
+    issuer: Issuer,
+    server: KeyServer,
+    usher: Usher,
+}
+
+fn yaml(app: &App, members: &str, more: &str) -> String {
+    format!(
+        "upstream: http://{}\nissuers: [{{ name: idp, audiences: [app], algorithms: [ES256], {members} }}]\n{more}",
+        app.address
+    )
+}
+
+fn at(server: &KeyServer, fetch: &str) -> String {
+    let (name, uri) = (Issuer::NAME, server.jwks_uri());
+    format!("issuer: '{name}', jwks_uri: '{uri}', fetch: {{ cooldown: 1s, timeout: 300ms{fetch} }}")
+}
+
+impl Fetched {
+    fn new() -> Self {
+        Self::with("", "")
+    }
+
+    fn with(fetch: &str, more: &str) -> Self {
+        let (app, issuer) = (App::start(), Issuer::new());
+        let server = KeyServer::start(issuer.jwks());
+        let usher = Usher::configured(&yaml(&app, &at(&server, fetch), more));
+        let stage = Self {
+            app,
+            issuer,
+            server,
+            usher,
+        };
+        stage.recovers();
+        stage
+    }
+
+    fn status(&self, token: &str) -> u16 {
+        self.usher.get("/", token).status
+    }
+
+    /// A good token passes, now or soon.
+    fn recovers(&self) {
+        eventually("a good token passes", || {
+            (self.status(&self.issuer.token("alice")) == 200).then_some(())
+        });
+    }
+
+    /// A good token that was not seen before passes now.
+    #[track_caller]
+    fn serves(&self, what: &str) {
+        assert_eq!(self.status(&self.issuer.token(what)), 200, "{what}");
+    }
+}
+
+/// A token that nobody signed, with this name for its key.
+fn unsigned(kid: &str) -> String {
+    let payload = json!({ "iss": Issuer::NAME, "aud": "app", "sub": "eve", "exp": now() + 600 });
+    let header = json!({ "alg": "ES256", "kid": kid });
+    format!(
+        "{}.{}.{}",
+        encode(header.to_string()),
+        encode(payload.to_string()),
+        encode([7; 64])
+    )
+}
+
+/// `many` tokens of unknown keys on eight connections; while they come, good ones pass.
+fn storm(stage: &Fetched, many: usize) {
+    std::thread::scope(|scope| {
+        for worker in 0..8 {
+            scope.spawn(move || {
+                let mut client = stage.usher.connect();
+                for number in 0..many / 8 {
+                    let token = unsigned(&format!("k-{worker}-{number}"));
+                    client.send(format!(
+                        "GET /eve HTTP/1.1\r\nHost: app.test\r\nAuthorization: Bearer {token}\r\n\r\n"
+                    ));
+                    let status = client.reply().expect("an answer").status;
+                    assert!([401, 503].contains(&status), "{status}");
+                }
+            });
+        }
+        for number in 0..20 {
+            let asked = Instant::now();
+            stage.serves(&format!("user-{number}"));
+            assert!(
+                asked.elapsed() < Duration::from_secs(1),
+                "{:?}",
+                asked.elapsed()
+            );
+        }
+    });
+    let seen = stage.app.received();
+    assert!(seen.iter().all(|one| one.target() != "/eve"));
+}
+
+#[test]
+fn l01_storm_of_unknown_keys() {
+    let stage = Fetched::with("", "tokens: { key_wait: 50ms }\n");
+    let (before, begun) = (stage.server.fetches().len(), Instant::now());
+    storm(&stage, 2000);
+    // One for each second, and the one under way.
+    let most = usize::try_from(begun.elapsed().as_secs()).unwrap() + 2;
+    let fetches = stage.server.fetches().len() - before;
+    assert!(fetches <= most, "{fetches} fetches, at most {most}");
+    stage.serves("afterwards");
+}
+
+#[test]
+fn l02_storm_while_fetching_fails() {
+    let stage = Fetched::with("", "tokens: { key_wait: 50ms }\n");
+    for body in [
+        answer("500 Oops", "", ""),
+        answer("200 OK", "", r#"{"keys":[]}"#),
+    ] {
+        stage.server.set_mood(Mood::Bytes(body));
+        let (before, begun) = (stage.server.fetches().len(), Instant::now());
+        storm(&stage, 800);
+        let most = usize::try_from(begun.elapsed().as_secs()).unwrap() + 2;
+        let fetches = stage.server.fetches().len() - before;
+        assert!(fetches <= most, "attempts count: {fetches}, at most {most}");
+    }
+    stage.serves("the last good keys");
+}
+
+#[test]
+fn l03_rotation_during_a_storm() {
+    let stage = Fetched::with("", "tokens: { key_wait: 50ms }\n");
+    let next = Issuer::with_kid("next");
+    std::thread::scope(|scope| {
+        scope.spawn(|| storm(&stage, 1200));
+        stage
+            .server
+            .set_keys(json!({ "keys": [stage.issuer.jwks()["keys"][0], next.jwks()["keys"][0]] }));
+        let begun = Instant::now();
+        eventually("the new key", || {
+            (stage.status(&next.token("bob")) == 200).then_some(())
+        });
+        // A cooldown, a fetch, and a machine that is busy with the storm.
+        assert!(
+            begun.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            begun.elapsed()
+        );
+    });
+}
+
+#[test]
+fn l04_many_at_the_start() {
+    let (app, issuer) = (App::start(), Issuer::new());
+    let server = KeyServer::start(issuer.jwks());
+    server.set_mood(Mood::Hang);
+    let usher = Usher::configured(&yaml(&app, &at(&server, "").replace("300ms", "2s"), ""));
+    eventually("the fetch", || (server.fetches().len() == 1).then_some(()));
+    let mut clients: Vec<_> = (0..200).map(|_| usher.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let token = issuer.token(&format!("user-{number}"));
+        client.send(format!(
+            "GET / HTTP/1.1\r\nHost: app.test\r\nAuthorization: Bearer {token}\r\n\r\n"
+        ));
+    }
+    for client in &mut clients {
+        assert_eq!(client.reply().unwrap().status, 503);
+    }
+    assert_eq!(server.fetches().len(), 1);
+    server.set_mood(Mood::Good);
+    eventually("keys", || {
+        (usher.get("/", &issuer.token("alice")).status == 200).then_some(())
+    });
+}
+
+#[test]
+fn l05_server_that_is_slow() {
+    let stage = Fetched::new();
+    for mood in [
+        Mood::Hang,
+        Mood::Drip,
+        Mood::Bytes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n".to_vec()),
+    ] {
+        stage.server.set_mood(mood);
+        let before = stage.server.fetches().len();
+        assert_ne!(stage.status(&unsigned("slow")), 200);
+        eventually("a fetch", || {
+            (stage.server.fetches().len() > before).then_some(())
+        });
+        let asked = Instant::now();
+        stage.serves("while it hangs");
+        assert!(
+            asked.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            asked.elapsed()
+        );
+    }
+    stage.server.set_mood(Mood::Good);
+    stage.recovers();
+}
+
+#[test]
+fn l06_answer_without_an_end() {
+    let stage = Fetched::new();
+    let many = format!("{{\"keys\":[{}]}}", vec!["{}"; 100_000].join(","));
+    let long = format!("{{\"keys\":[]{}}}", " ".repeat(300 * 1024));
+    let huge = b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n".to_vec();
+    let gzip = answer("200 OK", "content-encoding: gzip\r\n", "x");
+    for body in [
+        answer("200 OK", "", &many),
+        answer("200 OK", "", &long),
+        huge,
+        gzip,
+    ] {
+        stage.server.set_mood(Mood::Bytes(body));
+        let failed = || {
+            stage
+                .usher
+                .metric("usher_key_refreshes_total{issuer=\"idp\",outcome=\"failed\"}")
+        };
+        let before = failed();
+        eventually("it is refused", || {
+            stage.status(&unsigned("huge"));
+            (failed() > before).then_some(())
+        });
+        stage.serves("the last good keys");
+    }
+    // One that never ends, sent as fast as it is taken: usher hangs up after 256 KiB or so.
+    let (tell, told) = std::sync::mpsc::channel();
+    let endless = bare(move |mut stream| {
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        let mut sent = 0_usize;
+        while stream
+            .write_all(format!("1000\r\n{}\r\n", " ".repeat(4096)).as_bytes())
+            .is_ok()
+        {
+            sent += 4096;
+        }
+        let _ = tell.send(sent);
+    });
+    let members = format!(
+        "issuer: '{}', jwks_uri: 'http://{endless}/keys'",
+        Issuer::NAME
+    );
+    let app = App::start();
+    let usher = Usher::configured(&yaml(&app, &members, ""));
+    let sent = told.recv_timeout(Duration::from_secs(10)).unwrap();
+    // What the kernel holds on both sides comes on top.
+    assert!(sent < 16 << 20, "{sent}");
+    assert_eq!(usher.get("/", &Issuer::new().token("alice")).status, 503);
+    // More keys than a hundred are not read.
+    let (app, issuer) = (App::start(), Issuer::new());
+    let filler = |n: usize| {
+        let mut key = issuer.jwks()["keys"][0].clone();
+        key["kid"] = format!("filler-{n}").into();
+        key
+    };
+    let mut keys: Vec<Value> = (0..120).map(filler).collect();
+    keys.insert(0, issuer.jwks()["keys"][0].clone());
+    let server = KeyServer::start(json!({ "keys": keys }));
+    let usher = Usher::configured(&yaml(&app, &at(&server, ""), ""));
+    eventually("keys", || {
+        (usher.get("/", &issuer.token("alice")).status == 200).then_some(())
+    });
+    assert_eq!(usher.metric("usher_keys{issuer=\"idp\"}"), 100.0);
+}
+
+/// Whatever the server answers, the last good keys stay, and another good set is taken.
+fn outage(bodies: Vec<(&str, Vec<u8>)>) {
+    let stage = Fetched::new();
+    for (what, body) in bodies {
+        stage.server.set_mood(Mood::Bytes(body));
+        let failed = || {
+            stage
+                .usher
+                .metric("usher_key_refreshes_total{issuer=\"idp\",outcome=\"failed\"}")
+        };
+        let before = failed();
+        eventually(what, || {
+            assert_ne!(stage.status(&unsigned(what)), 200);
+            (failed() > before).then_some(())
+        });
+        stage.serves(what);
+    }
+    let next = Issuer::with_kid("next");
+    stage.server.set_mood(Mood::Good);
+    stage
+        .server
+        .set_keys(json!({ "keys": [stage.issuer.jwks()["keys"][0], next.jwks()["keys"][0]] }));
+    eventually("the next key", || {
+        (stage.status(&next.token("bob")) == 200).then_some(())
+    });
+    stage.serves("the first key");
+}
+
+#[test]
+fn l07_malformed_set() {
+    let body = |text: &str| answer("200 OK", "", text);
+    outage(vec![
+        ("HTML", body("<html>")),
+        ("an array", body("[]")),
+        ("nothing", body("")),
+        ("keys twice", body(r#"{"keys":[],"keys":[]}"#)),
+        ("cut off", body(r#"{"keys":[{"kty":"EC""#)),
+        ("no keys", body(r#"{"keys":[]}"#)),
+        ("keys that are none", body(r#"{"keys":[7,null,{},"x"]}"#)),
+    ]);
+    // One bad entry costs itself alone.
+    let (app, issuer) = (App::start(), Issuer::new());
+    let keys = json!({ "keys": [7, { "kty": "EC", "kid": 5 }, issuer.jwks()["keys"][0]] });
+    let server = KeyServer::start(keys);
+    let usher = Usher::configured(&yaml(&app, &at(&server, ""), ""));
+    eventually("keys", || {
+        (usher.get("/", &issuer.token("alice")).status == 200).then_some(())
+    });
+}
+
+#[test]
+fn l08_status_of_the_answer() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let trap = bare(move |_| {
+        let _ = tell.send(());
+    });
+    let redirect = |status: &str, to: &str| answer(status, &format!("location: {to}\r\n"), "");
+    outage(vec![
+        ("204", b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
+        ("301 to itself", redirect("301 Moved", "/keys")),
+        (
+            "302 to another port",
+            redirect("302 Found", &format!("http://{trap}/keys")),
+        ),
+        (
+            "302 to the metadata",
+            redirect("302 Found", "http://169.254.169.254/latest"),
+        ),
+        (
+            "304 that nobody asked for",
+            b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec(),
+        ),
+        ("404", answer("404 Not Found", "", "{}")),
+        ("500", answer("500 Oops", "", "{}")),
+        ("no HTTP", b"SSH-2.0-x\r\n\r\n".to_vec()),
+    ]);
+    assert!(told.try_recv().is_err(), "a redirect was followed");
+}
+
+#[test]
+fn l09_request_forged_for_the_server() {
+    for (members, phrase) in [
+        ("issuer: 'http://169.254.169.254/'", "metadata network"),
+        ("issuer: 'http://a.example/'", "plain http"),
+        ("issuer: 'https://169.254.169.254/'", "metadata network"),
+        ("issuer: 'https://[fe80::1]/'", "metadata network"),
+        (
+            "issuer: 'https://metadata.google.internal/'",
+            "metadata network",
+        ),
+        ("issuer: 'file:///etc/passwd'", "discover"),
+        ("issuer: me, jwks_uri: 'file:///etc/passwd'", "jwks_uri"),
+        ("issuer: me, jwks_uri: 'gopher://a.example/'", "jwks_uri"),
+        ("issuer: me, jwks_uri: 'http://a.example/'", "plain http"),
+        (
+            "issuer: me, jwks_uri: 'https://169.254.169.254/'",
+            "metadata network",
+        ),
+        (
+            "issuer: me, jwks_uri: 'https://user:pw@a.example/'",
+            "jwks_uri",
+        ),
+    ] {
+        let told = issuer_refused(&format!("{members}, audiences: [app], name: idp"));
+        assert!(told.contains(phrase), "{members}: {told}");
+    }
+    // What a discovery document names is held to the same.
+    for link in [
+        "file:///etc/passwd",
+        "http://169.254.169.254/keys",
+        "http://localhost.evil.test/",
+        "//evil.test/keys",
+        "/keys",
+    ] {
+        let (app, issuer) = (App::start(), Issuer::new());
+        let server = KeyServer::start(issuer.jwks());
+        server.set_discovery(&json!({ "issuer": server.issuer(), "jwks_uri": link }).to_string());
+        let usher = Usher::configured(&yaml(&app, &format!("issuer: '{}'", server.issuer()), ""));
+        eventually(link, || {
+            (usher.admin("/readyz").body.contains("jwks_uri")).then_some(())
+        });
+        assert_eq!(server.fetches().len(), 0, "{link}");
+        assert_eq!(
+            usher
+                .get(
+                    "/",
+                    &issuer.token_with("a", json!({ "iss": server.issuer() }))
+                )
+                .status,
+            503
+        );
+    }
+    // A token's `iss` is compared, and never asked.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let stage = Fetched::new();
+    let token = stage.issuer.token_with("eve", json!({ "iss": url }));
+    assert_eq!(stage.status(&token), 401);
+    assert!(listener.accept().is_err(), "{url} was asked");
+    stage.serves("afterwards");
+}
+
+#[test]
+fn l10_discovery_of_somebody_else() {
+    for issuer_says in [
+        json!("https://evil.test/"),
+        json!("ISSUER/"),
+        json!(["ISSUER"]),
+        json!(null),
+        json!(7),
+    ] {
+        let (app, issuer) = (App::start(), Issuer::new());
+        let server = KeyServer::start(issuer.jwks());
+        let says = issuer_says.to_string().replace("ISSUER", &server.issuer());
+        server.set_discovery(&format!(
+            r#"{{"issuer":{says},"jwks_uri":"{}"}}"#,
+            server.jwks_uri()
+        ));
+        let usher = Usher::configured(&yaml(
+            &app,
+            &format!("issuer: '{}', fetch: {{ cooldown: 1s }}", server.issuer()),
+            "",
+        ));
+        let token = issuer.token_with("alice", json!({ "iss": server.issuer() }));
+        eventually(&says, || {
+            (usher.admin("/readyz").body.contains("\"error\":")).then_some(())
+        });
+        assert_eq!(usher.get("/", &token).status, 503, "{says}");
+        assert_eq!((server.fetches().len(), app.count()), (0, 0), "{says}");
+        // Set right, it is taken.
+        server.set_discovery(
+            &json!({ "issuer": server.issuer(), "jwks_uri": server.jwks_uri() }).to_string(),
+        );
+        eventually("keys", || {
+            (usher.get("/", &token).status == 200).then_some(())
+        });
+    }
+}
+
+#[test]
+fn l11_set_with_keys_that_do_not_belong() {
+    let stage = Fetched::new();
+    let own = stage.issuer.jwks()["keys"][0].clone();
+    let other = Issuer::with_kid("other");
+    let with = |kid: &str, name: &str, value: Value| {
+        let mut key = other.jwks()["keys"][0].clone();
+        key["kid"] = kid.into();
+        key[name] = value;
+        key
+    };
+    let oct = json!({ "kty": "oct", "kid": "oct", "alg": "HS256", "k": "a3EzWnI4VnRYdzFZYjZOZDBGbTVIczlMYzJQajdHYTQ" });
+    let odd = [
+        oct,
+        with("enc", "use", json!("enc")),
+        with("sign", "key_ops", json!(["sign"])),
+        with("leak", "d", json!("AAAA")),
+    ];
+    let mut keys = odd.to_vec();
+    keys.extend([own, with("bell", "use", json!("sig"))]);
+    stage.server.set_keys(json!({ "keys": keys }));
+    eventually("two good keys", || {
+        stage.status(&unsigned("bell2"));
+        (stage.usher.metric("usher_keys{issuer=\"idp\"}") == 2.0).then_some(())
+    });
+    for kid in ["oct", "enc", "sign", "leak"] {
+        assert_ne!(stage.status(&unsigned(kid)), 200, "{kid}");
+    }
+    stage.serves("afterwards");
+}
+
+#[test]
+fn l12_cache_control_of_the_set() {
+    for header in [
+        "cache-control: max-age=0\r\n",
+        "cache-control: no-store\r\n",
+        "cache-control: max-age=1000000000\r\n",
+        "cache-control: max-age=-1\r\n",
+    ] {
+        let (app, issuer) = (App::start(), Issuer::new());
+        let server = KeyServer::start(issuer.jwks());
+        server.set_headers(header);
+        let usher = Usher::configured(&yaml(&app, &at(&server, ""), ""));
+        let token = issuer.token("alice");
+        eventually("keys", || {
+            (usher.get("/", &token).status == 200).then_some(())
+        });
+        for _ in 0..100 {
+            assert_eq!(usher.get("/", &token).status, 200);
+        }
+        // Half a minute is the least, whatever the answer says; `src/identify/refresher.rs` has the
+        // bounds, and tests them with a clock of its own.
+        assert_eq!(server.fetches().len(), 1, "{header}");
+        // And a new key is fetched in spite of a thousand days.
+        let next = Issuer::with_kid("next");
+        server.set_keys(json!({ "keys": [issuer.jwks()["keys"][0], next.jwks()["keys"][0]] }));
+        eventually("the next key", || {
+            (usher.get("/", &next.token("bob")).status == 200).then_some(())
+        });
+        assert_eq!(server.fetches().len(), 2, "{header}");
+    }
+}
+
+#[test]
+fn l13_start_without_keys() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let (app, issuer) = (App::start(), Issuer::new());
+    let members = format!(
+        "issuer: '{}', jwks_uri: 'http://{address}/keys', fetch: {{ cooldown: 1s }}",
+        Issuer::NAME
+    );
+    let usher = Usher::configured(&yaml(&app, &members, ""));
+    let token = issuer.token("alice");
+    let reply = usher.get("/", &token);
+    assert_eq!(
+        (reply.status, reply.header("www-authenticate")),
+        (503, None),
+        "not 401: clients would log out"
+    );
+    assert_eq!(usher.admin("/readyz").status, 503);
+    assert_eq!(app.count(), 0);
+    let _server = KeyServer::on(TcpListener::bind(address).unwrap(), issuer.jwks());
+    eventually("keys", || {
+        (usher.get("/", &token).status == 200).then_some(())
+    });
+    assert_eq!(usher.admin("/readyz").status, 200);
+}
+
+#[test]
+fn l14_server_that_does_not_prove_who_it_is() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let issuer = Issuer::new();
+    let pairs = [
+        (
+            "another authority",
+            theirs.server("other", &["localhost"]),
+            false,
+        ),
+        ("another host", ours.server("host", &["idp.test"]), false),
+        ("expired", ours.expired("old", &["localhost"]), false),
+        ("a good one", ours.server("good", &["localhost"]), true),
+    ];
+    for (what, pair, good) in pairs {
+        let (config, set) = (tls::server(&pair, None), issuer.jwks().to_string());
+        let (tell, told) = std::sync::mpsc::channel();
+        let address = bare(move |stream| {
+            let mut session =
+                StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
+            let mut head = [0; 4096];
+            let asked = session.read(&mut head).is_ok_and(|count| count > 0);
+            let _ = tell.send(asked);
+            let _ = session.write_all(&answer("200 OK", "connection: close\r\n", &set));
+            session.conn.send_close_notify();
+            let _ = session.flush();
+        });
+        let app = App::start();
+        let members = format!(
+            "issuer: '{}', jwks_uri: 'https://localhost:{}/keys', fetch: {{ cooldown: 1s, ca_file: '{}' }}",
+            Issuer::NAME,
+            address.port(),
+            ours.root.display()
+        );
+        let usher = Usher::configured(&yaml(&app, &members, ""));
+        let token = issuer.token("alice");
+        let asked = told.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(asked, good, "{what}: a request was sent");
+        match good {
+            true => eventually(what, || {
+                (usher.get("/", &token).status == 200).then_some(())
+            }),
+            false => assert_eq!(usher.get("/", &token).status, 503, "{what}"),
+        }
+    }
+    let told = does_not_start(
+        "upstream: http://a:1\nissuers: [{ issuer: 'https://a.example', audiences: [x], fetch: { insecure: true } }]\n",
+    );
+    assert!(told.contains("insecure"), "there is no such switch: {told}");
+}
+
+#[test]
+fn l15_keys_of_long_ago() {
+    let (app, issuer) = (App::start(), Issuer::new());
+    let server = KeyServer::start(issuer.jwks());
+    let clock = ManualClock::new(now());
+    let text = yaml(&app, &at(&server, ", refresh: 10m, max_stale: 1h"), "");
+    let usher = Usher::with_clock(&text, Clock::Manual(clock.clone()));
+    let token = issuer.token_with("alice", json!({ "exp": now() + 1_000_000 }));
+    eventually("keys", || {
+        (usher.get("/", &token).status == 200).then_some(())
+    });
+    server.set_mood(Mood::Bytes(answer("500 Oops", "", "")));
+    // A token of an unknown key has usher notice; from then on it tries by itself.
+    let bell = Issuer::with_kid("bell").token("bob");
+    assert_ne!(usher.get("/", &bell).status, 200);
+    clock.advance(70 * 60 - 1);
+    assert_eq!(usher.get("/", &token).status, 200);
+    clock.advance(2);
+    for path in ["/stale", "/still"] {
+        assert_eq!(usher.get(path, &token).status, 503);
+        assert_eq!(usher.line(path)["reason"], "keys_unavailable");
+    }
+    assert_eq!(usher.admin("/readyz").status, 503, "which is an alarm");
+    server.set_mood(Mood::Good);
+    eventually("they are back", || {
+        (usher.get("/", &token).status == 200).then_some(())
+    });
+    assert_eq!(usher.admin("/readyz").status, 200);
+}
