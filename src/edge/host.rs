@@ -71,8 +71,13 @@ fn read(text: &str) -> Result<Cow<'_, str>, Denial> {
 
 /// Whether it is its own canonical form, as most are: a name in lower case and no more.
 fn is_plain(text: &str) -> bool {
-    let plain = |byte| is_name_byte(byte) & !byte.is_ascii_uppercase();
-    !text.is_empty() && !text.ends_with('.') && text.bytes().all(plain)
+    let mut dot = true;
+    let plain = text.bytes().all(|byte| {
+        let repeated = dot;
+        dot = byte == b'.';
+        is_name_byte(byte) & !byte.is_ascii_uppercase() & !(dot & repeated)
+    });
+    plain && !dot
 }
 
 fn split_port(text: &str) -> Result<(&str, &str), Denial> {
