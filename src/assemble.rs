@@ -20,6 +20,7 @@ use crate::identify::{self, Identify, Refresher};
 use crate::identity::{CallerClaims, Kept};
 use crate::route::Routes;
 use crate::sidecar::Sidecar;
+use crate::state::StateDir;
 use crate::telemetry::{Exporter, Sink};
 use crate::tls;
 use crate::upstream::{self, Upstream};
@@ -59,6 +60,8 @@ pub enum StartError {
     Tls(String),
     /// The accounts of external users, or their keys, cannot be used.
     Accounts(accounts::StartError),
+    /// The state directory cannot be used.
+    State(String),
     /// The operating system gives no threads.
     Threads(std::io::Error),
 }
@@ -84,6 +87,7 @@ impl fmt::Display for StartError {
             Self::Users(error) => write!(f, "users: {error}"),
             Self::Tls(problem) => write!(f, "TLS: {problem}"),
             Self::Accounts(error) => write!(f, "accounts: {error}"),
+            Self::State(problem) => write!(f, "state_dir: {problem}"),
             Self::Threads(error) => write!(f, "cannot start worker threads: {error}"),
         }
     }
@@ -250,6 +254,7 @@ fn identify(
         identity_bytes: settings.limits.identity_bytes,
         files: settings.files.clone(),
         users,
+        state: state(settings)?,
     };
     let identify = match before {
         Some(before) => before.identify.again(&settings),
@@ -257,6 +262,16 @@ fn identify(
     };
     let (identify, refreshers) = identify.map_err(StartError::Keys)?;
     Ok((Arc::new(identify), refreshers))
+}
+
+/// The state directory, if there is one.
+fn state(settings: &Config) -> Result<Option<StateDir>, StartError> {
+    let opened = settings
+        .state_dir
+        .as_deref()
+        .map(StateDir::open)
+        .transpose();
+    opened.map_err(StartError::State)
 }
 
 async fn users(

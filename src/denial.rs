@@ -174,6 +174,8 @@ reasons! {
     KeyUnknown = "key_unknown", Client, UNAUTHORIZED, InvalidToken;
     /// No key of the issuer verifies the signature.
     SignatureRefused = "signature_refused", Client, UNAUTHORIZED, InvalidToken;
+    /// The token's issuer was asked, and says that it is not good.
+    TokenInactive = "token_inactive", Client, UNAUTHORIZED, InvalidToken;
     /// The token's `exp` has passed.
     TokenExpired = "token_expired", Client, UNAUTHORIZED, InvalidToken;
     /// The token's `nbf` lies in the future.
@@ -238,6 +240,8 @@ reasons! {
     KeysUnavailable = "keys_unavailable", Ours, SERVICE_UNAVAILABLE, None;
     /// The token names a key we have not seen, and a fresh set is not here yet.
     KeyPending = "key_pending", Ours, SERVICE_UNAVAILABLE, None;
+    /// The token's issuer has to be asked about it, and does not answer.
+    IntrospectionUnavailable = "introspection_unavailable", Ours, SERVICE_UNAVAILABLE, None;
     /// The caller's user is being created, and is not there yet.
     UserPending = "user_pending", Ours, SERVICE_UNAVAILABLE, None;
     /// The directory or the provisioner cannot be asked, so nobody can tell who the caller is to us.
@@ -261,7 +265,7 @@ impl Reason {
     const fn retry_after(self) -> Option<u32> {
         match self {
             Self::KeysUnavailable | Self::KeyPending => Some(5),
-            Self::UserPending | Self::UsersUnavailable => Some(2),
+            Self::UserPending | Self::UsersUnavailable | Self::IntrospectionUnavailable => Some(2),
             Self::RateLimited => Some(60),
             Self::Overloaded => Some(1),
             _ => None,

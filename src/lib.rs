@@ -11,9 +11,9 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`] |
+//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`] |
 //! | settings | [`config`] |
-//! | storage | [`database`] |
+//! | storage | [`database`], [`state`] |
 //! | abilities | [`identify`], [`users`], [`accounts`], [`route`], [`edge`], [`tls`], [`telemetry`] |
 //! | decision | [`gate`] |
 //! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`announced`], [`cors`] |
@@ -29,6 +29,7 @@ pub mod admin;
 pub mod announced;
 mod assemble;
 pub mod body;
+pub mod breaker;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -54,7 +55,9 @@ mod run;
 pub mod secret;
 pub mod sidecar;
 pub mod stamp;
+pub mod state;
 pub mod stream;
+pub mod surroundings;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -8,7 +8,8 @@ use crate::common::{Peers, free_port};
 fn check(users: &str, more: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("usher.yaml");
-    let issuer = "{ issuer: https://idp.example.com/, audiences: [app] }";
+    // One that needs nobody to be asked.
+    let issuer = "{ name: idp, issuer: idp, audiences: [app], secret: '${S:-kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To6Q}' }";
     let text = format!("upstream: http://127.0.0.1:3000\nissuers: [{issuer}]\n{users}{more}");
     std::fs::write(&path, text).unwrap();
     let mut usher = Command::new(env!("CARGO_BIN_EXE_usher"));

@@ -6,7 +6,7 @@ use usher::denial::Reason;
 use crate::common::app::{Answer, answer};
 use crate::common::issuer::now;
 use crate::common::redis::Redis;
-use crate::common::{App, Issuer, KeyServer, Mood, Usher, eventually};
+use crate::common::{App, Introspector, Issuer, KeyServer, Mood, Usher, eventually};
 
 /// Where the requests of these tests go, so that their access lines are found.
 const PATH: &str = "/denied";
@@ -165,6 +165,18 @@ fn good(stage: &Stage, usher: Usher) -> Scene {
     lines(usher, &bearer(&stage.token()))
 }
 
+/// A token that its issuer is asked about, who is in this mood and does not know it.
+fn opaque(mood: Mood) -> Scene {
+    let server = Introspector::start();
+    server.set_mood(mood);
+    let usher = Usher::configured(&format!(
+        "upstream: http://127.0.0.1:9\nissuers: [{{ name: idp, audiences: any, introspection: {{ \
+         url: \"{}\", client_id: usher, client_secret: x }} }}]\n",
+        server.url()
+    ));
+    lines(usher, &bearer("opaque"))
+}
+
 /// Makes it happen; `None` where nothing that a client sends can: `Internal` is our own mistake.
 fn scene(reason: Reason) -> Option<Scene> {
     Some(match reason {
@@ -209,6 +221,8 @@ fn scene(reason: Reason) -> Option<Scene> {
         Reason::SchemeRefused => lines(Stage::new().usher(""), "Authorization: Basic YTpi\r\n"),
         Reason::TokenTooLarge => token("", |_| "x".repeat(9000)),
         Reason::TokenMalformed => token("", |_| "x".to_owned()),
+        Reason::TokenInactive => opaque(Mood::Good),
+        Reason::IntrospectionUnavailable => opaque(Mood::Bytes(answer("500 Oops", "", ""))),
         Reason::TokenHeaderRefused => token("", |issuer| {
             let header = r#"{"alg":"ES256","crit":["x"]}"#;
             crate::common::Signer::of(issuer).seal(header, "{}")

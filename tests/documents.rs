@@ -72,11 +72,14 @@ fn every_metric_is_explained() {
         folder.path().join("users.db").display(),
         folder.path().join("accounts.db").display()
     );
-    let usher = Usher::start(
-        &app,
-        &issuer,
-        &format!("{users}\ntraces: http://127.0.0.1:1"),
-    );
+    // One that is asked about tokens, so that what is counted about it shows.
+    let asked = "{ name: asked, audiences: any, introspection: { url: \"http://127.0.0.1:9/\", \
+        client_id: usher, client_secret: x } }";
+    let usher = Usher::configured(&format!(
+        "upstream: http://{}\nissuers: [{}, {asked}]\n{users}\ntraces: http://127.0.0.1:1",
+        app.address,
+        issuer.yaml()
+    ));
     let page = page("docs/operations.md");
     let exposed = usher.admin("/metrics").body;
     let mut names = Vec::new();

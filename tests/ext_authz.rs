@@ -60,6 +60,17 @@ pub(crate) fn ask(usher: &Usher, question: CheckRequest) -> CheckResponse {
     answers.into_iter().next().unwrap().unwrap()
 }
 
+/// The status that Envoy hears about `GET /` with a token.
+pub fn verdict(usher: &Usher, token: &str) -> u16 {
+    let bearer = format!("Bearer {token}");
+    let answer = ask(usher, question("/", &[("authorization", &bearer)]));
+    match answer.http_response.unwrap() {
+        HttpResponse::OkResponse(_) => 200,
+        HttpResponse::DeniedResponse(denied) => u16::try_from(denied.status.unwrap().code).unwrap(),
+        HttpResponse::ErrorResponse(_) => 0,
+    }
+}
+
 /// What Envoy says of `GET` for app.test from 192.0.2.7, over TLS.
 pub(crate) fn question(path: &str, headers: &[(&str, &str)]) -> CheckRequest {
     let headers = headers

@@ -8,7 +8,9 @@ use crate::accounts::{self, Accounts};
 use crate::clock::Clock;
 use crate::config::accounts::Store;
 use crate::config::users::DirectorySettings;
-use crate::config::{self, Address, Config, Loaded, Problem};
+use crate::config::{self, Address, Config, Issuer, KeySource, Loaded, Problem};
+use crate::identify::{self, Identify};
+use crate::identity::Kept;
 use crate::tls;
 use crate::users::Users;
 use crate::users::metrics::Metrics;
@@ -60,9 +62,11 @@ fn certificates(config: &Config) -> Vec<String> {
 
 /// What the directory and Redis say is wrong, by name.
 fn peers(config: &Config) -> Vec<String> {
-    if config.users.is_none() && config.accounts.is_none() {
+    let fetched = config.issuers.iter().any(is_on_the_network);
+    if config.users.is_none() && config.accounts.is_none() && !fetched {
         return vec![
-            "--connect: there is nobody to ask, since `users` is not configured".to_owned(),
+            "--connect: there is nobody to ask, since `users` is not configured, and no issuer's keys are fetched"
+                .to_owned(),
         ];
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -74,6 +78,9 @@ fn peers(config: &Config) -> Vec<String> {
     };
     runtime.block_on(async {
         let mut problems = Vec::new();
+        if fetched {
+            problems.extend(issuers(config).await);
+        }
         if let Some(settings) = config.users.clone() {
             problems.extend(users(settings).await);
         }
@@ -82,6 +89,43 @@ fn peers(config: &Config) -> Vec<String> {
         }
         problems
     })
+}
+
+fn is_on_the_network(issuer: &Issuer) -> bool {
+    matches!(
+        issuer.keys,
+        KeySource::Discovery { .. } | KeySource::JwksUri { .. } | KeySource::Introspection(_)
+    )
+}
+
+/// Whether keys can be fetched, and issuers asked about tokens.
+async fn issuers(config: &Config) -> Vec<String> {
+    let settings = identify::Settings {
+        issuers: config.issuers.clone(),
+        tokens: config.tokens.clone(),
+        headers: Vec::new(),
+        kept: Kept::default(),
+        identity_bytes: config.limits.identity_bytes,
+        files: config.files.clone(),
+        users: 0,
+        // What was fetched before is no sign that it can be fetched now.
+        state: None,
+    };
+    let metrics = identify::Metrics::default();
+    let (identify, refreshers) = match Identify::new(settings, Clock::System, metrics) {
+        Ok(made) => made,
+        Err(error) => return error.problems().to_vec(),
+    };
+    let mut problems = identify.check().await;
+    for refresher in refreshers {
+        if let Err(error) = refresher.try_once().await {
+            let name = refresher.name();
+            problems.push(format!(
+                "the keys of issuer `{name}` cannot be fetched: {error}"
+            ));
+        }
+    }
+    problems
 }
 
 async fn users(mut settings: config::users::Settings) -> Vec<String> {

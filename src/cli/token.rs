@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::clock::Clock;
 use crate::config::{self, Algorithm};
 use crate::identify::mint::SigningKey;
-use crate::identify::{Identify, Metrics, Outcome, Settings, inspect};
+use crate::identify::{Identify, Metrics, Outcome, Settings, fingerprint, inspect};
 use crate::identity::Kept;
 use crate::secret::Secret;
 
@@ -144,7 +144,10 @@ impl Mint {
 
 /// What a token says, in words; times also for people.
 fn show(token: &str) -> Result<String, String> {
-    let inspected = inspect(token).map_err(|denial| denial.to_string())?;
+    let inspected = inspect(token).map_err(|denial| {
+        let name = fingerprint(token);
+        format!("{denial}. If it is opaque, only its issuer can read it; its fingerprint is {name}")
+    })?;
     let mut text = format!(
         "NOT VERIFIED: anybody could have written this. `usher token verify` checks it.\n\
          fingerprint  {}\nheader       {:#}\nclaims       {:#}",
@@ -190,6 +193,8 @@ fn verify(file: &std::path::Path, token: String) -> ExitCode {
         identity_bytes: loaded.config.limits.identity_bytes,
         files: loaded.config.files,
         users: 0,
+        // Who asks by hand sees what the issuers say now.
+        state: None,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod front_door;
+mod introspection;
 mod issuer;
 mod list;
 mod listener;
@@ -23,6 +24,7 @@ pub(super) use self::accounts::{
     Suspended,
 };
 pub(super) use self::front_door::{ExtAuthz, ForwardAuth, TrustedProxy};
+pub(super) use self::introspection::{Introspection, SecretPlace};
 pub(super) use self::issuer::{Fetch, Issuer, Leeway};
 pub(super) use self::list::{List, Named, ObjectOrList, OneOrMany, TextOr};
 pub(super) use self::listener::{Listener, ProxyProtocol};
@@ -80,6 +82,9 @@ pub(super) struct File {
     pub(super) forward_auth: Option<ObjectOrList<ForwardAuth>>,
     /// Where Envoy asks by gRPC (`ext_authz`): an address, or an object. Default: nowhere.
     pub(super) ext_authz: Option<TextOr<ExtAuthz>>,
+    /// A folder for what outlives a restart, such as fetched keys; it is made if it is not there.
+    /// Default: nothing is kept.
+    pub(super) state_dir: Option<String>,
     /// Bounds on what a client can send or hold open.
     pub(super) limits: Option<Limits>,
     /// Bounds on time.

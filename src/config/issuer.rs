@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_json::Value;
 
+use super::Introspection;
 use crate::secret::Secret;
 
 /// Who signs tokens, and what a token of theirs must look like.
@@ -74,10 +76,10 @@ pub enum KeySource {
         /// Times and sizes of a fetch.
         fetch: Fetch,
     },
-    /// A key set at a URL.
+    /// A key set at a URL, or at several: each has the same.
     JwksUri {
-        /// The URL.
-        url: String,
+        /// The URLs; at least one.
+        urls: Vec<String>,
         /// Times and sizes of a fetch.
         fetch: Fetch,
     },
@@ -89,6 +91,8 @@ pub enum KeySource {
     PrivateKey(Secret),
     /// A shared secret, with where it came from for messages.
     Secret(Secret),
+    /// There are none: the issuer is asked about each token (RFC 7662).
+    Introspection(Box<Introspection>),
 }
 
 /// Bounds of fetching a key set.
@@ -106,6 +110,8 @@ pub struct Fetch {
     pub max_stale: Duration,
     /// A PEM file with the roots to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// Link-local and metadata addresses that may be connected to all the same.
+    pub allow_addresses: Vec<IpNet>,
 }
 
 /// A signature algorithm that usher accepts (RFC 7518 §3.1, RFC 8037 §3.1).

@@ -9,6 +9,7 @@ pub mod accounts;
 mod file;
 mod files;
 mod front_door;
+mod introspection;
 mod issuer;
 mod listener;
 mod load;
@@ -27,6 +28,7 @@ mod upstream;
 pub mod users;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -34,6 +36,7 @@ use ipnet::IpNet;
 
 pub use self::files::Files;
 pub use self::front_door::{Dialect, ExtAuthz, ForwardAuth};
+pub use self::introspection::{ClientAuthentication, Introspection};
 pub use self::issuer::{Algorithm, Audiences, ClaimName, Fetch, Issuer, KeySource, RequiredClaim};
 pub use self::listener::{Listen, Listener, UnixSocket};
 pub use self::load::{Attempt, Loaded, attempt, load, parse};
@@ -79,6 +82,8 @@ pub struct Config {
     pub forward_auth: Vec<ForwardAuth>,
     /// Where Envoy asks by gRPC.
     pub ext_authz: Option<ExtAuthz>,
+    /// What outlives a restart is kept here; `None`: nothing is.
+    pub state_dir: Option<PathBuf>,
     /// Bounds on what a client can send or hold open.
     pub limits: Limits,
     /// Bounds on time.

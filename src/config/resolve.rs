@@ -7,6 +7,7 @@ mod cors;
 mod endpoint;
 mod front_door;
 mod header;
+mod introspection;
 mod issuer;
 mod key_source;
 mod listen;
@@ -113,6 +114,7 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         !trusted_proxies.is_empty(),
         cx,
     );
+    let state_dir = state_dir(file.state_dir.as_deref(), cx);
     let limits = file.limits.unwrap_or_default();
     let tokens = token::resolve(&file.tokens.unwrap_or_default(), &limits, &headers, cx);
     Config {
@@ -132,6 +134,7 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         trusted_proxies,
         forward_auth,
         ext_authz,
+        state_dir,
         limits: bounds::limits(&limits, cx),
         timeouts: bounds::timeouts(&file.timeouts.unwrap_or_default(), cx),
         shutdown: bounds::shutdown(&file.shutdown.unwrap_or_default()),
@@ -142,6 +145,24 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         // The text is not here.
         hash: 0,
     }
+}
+
+/// A folder that is there, or whose place is. Whether usher may write in it shows at start, when
+/// it is opened by whoever usher then runs as.
+fn state_dir(text: Option<&str>, cx: &mut Context<'_>) -> Option<PathBuf> {
+    const REMEDY: &str = "Write a folder of usher's own, such as `state_dir: /var/lib/usher`.";
+    let text = text?;
+    if text.is_empty() {
+        cx.error("state_dir", "is empty", REMEDY);
+        return None;
+    }
+    let path = cx.path(text);
+    let nearest = path.ancestors().find(|folder| folder.exists());
+    if nearest.is_some_and(|nearest| !nearest.is_dir()) {
+        let message = format!("is not a folder, nor can it become one: {}", path.display());
+        cx.error("state_dir", message, REMEDY);
+    }
+    Some(path)
 }
 
 /// The processors usher may use: honours affinity and the quota of a container.

@@ -1,31 +1,53 @@
 //! Fetching a small document: bounded in time and bytes, from configured places only.
 
 use std::error::Error;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    USER_AGENT,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::dial::Dial;
+use crate::surroundings;
+
 /// What is sent as `User-Agent`.
 const AGENT: &str = concat!("usher/", env!("CARGO_PKG_VERSION"));
 
-/// A client for small documents. It follows no redirect, decompresses nothing and sends
-/// no credentials.
+/// A connection that nothing was sent over for so long is most likely closed on the other side.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// A client for small documents. It follows no redirect, decompresses nothing, connects to
+/// nothing in the machine's surroundings, and sends no credentials but those it is given.
 pub(super) struct Fetcher {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
-    timeout: Duration,
-    max_bytes: usize,
+    client: Client<HttpsConnector<Dial>, Full<Bytes>>,
+    bounds: Bounds,
+}
+
+/// What a client may take.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds {
+    /// Longest time for an exchange, from the look-up of the name to the last byte.
+    pub(super) timeout: Duration,
+    /// Largest answer read, in bytes.
+    pub(super) max_bytes: usize,
+    /// Connections that are kept for the next exchange.
+    pub(super) max_idle: usize,
+    /// Addresses that may be connected to all the same.
+    pub(super) allowed: Vec<IpNet>,
 }
 
 /// What a server answered.
@@ -39,36 +61,64 @@ pub(super) struct Answer {
     pub(super) max_age: Option<Duration>,
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    why: String,
+    /// Whether the server is to blame for all it is asked: it cannot be reached, is late, has an
+    /// error of its own, or is overloaded. Anything else is about the one question.
+    pub(super) is_outage: bool,
+}
+
+impl Failure {
+    fn outage(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            is_outage: true,
+        }
+    }
+
+    /// About the one question.
+    pub(super) fn answered(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            is_outage: false,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        failure.why
+    }
+}
+
 impl Fetcher {
     /// A client that trusts `roots`.
-    pub(super) fn new(
-        roots: RootCertStore,
-        timeout: Duration,
-        max_bytes: usize,
-    ) -> Result<Self, String> {
+    pub(super) fn new(roots: RootCertStore, bounds: Bounds) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("TLS cannot be set up: {error}"))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(timeout));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
-        // Fetches are minutes apart: a kept connection would only be found closed.
+            .wrap_connector(Dial::new(&bounds.allowed, bounds.timeout));
         let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(bounds.max_idle)
             .build(connector);
-        Ok(Self {
-            client,
-            timeout,
-            max_bytes,
-        })
+        Ok(Self { client, bounds })
     }
 
     /// Fetches `url`, or learns that it is still what `etag` names. The time limit covers
@@ -77,41 +127,73 @@ impl Fetcher {
         &self,
         url: &Uri,
         etag: Option<&HeaderValue>,
-    ) -> Result<Answer, String> {
-        let fetched = tokio::time::timeout(self.timeout, self.exchange(url, etag)).await;
-        fetched.unwrap_or_else(|_| Err(format!("no whole answer within {:?}", self.timeout)))
+    ) -> Result<Answer, Failure> {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = url.clone();
+        if let Some(etag) = etag {
+            request.headers_mut().insert(IF_NONE_MATCH, etag.clone());
+        }
+        self.send(request).await
     }
 
-    async fn exchange(&self, url: &Uri, etag: Option<&HeaderValue>) -> Result<Answer, String> {
-        let mut request = Request::new(Empty::new());
+    /// Sends a form; the document that is answered. `credentials` go into `Authorization`.
+    pub(super) async fn post(
+        &self,
+        url: &Uri,
+        credentials: Option<HeaderValue>,
+        form: String,
+    ) -> Result<Bytes, Failure> {
+        let mut request = Request::new(Full::from(form));
+        *request.method_mut() = Method::POST;
         *request.uri_mut() = url.clone();
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        request.headers_mut().insert(CONTENT_TYPE, kind);
+        if let Some(credentials) = credentials {
+            request.headers_mut().insert(AUTHORIZATION, credentials);
+        }
+        let answer = self.send(request).await?;
+        answer
+            .body
+            .ok_or_else(|| Failure::answered("answered without a body"))
+    }
+
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        if let Some(etag) = etag {
-            headers.insert(IF_NONE_MATCH, etag.clone());
-        }
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| chain(&error))?;
+        let timeout = self.bounds.timeout;
+        let answered = tokio::time::timeout(timeout, self.exchange(request)).await;
+        answered.unwrap_or_else(|_| {
+            let why = format!("no whole answer within {timeout:?}");
+            Err(Failure::outage(why))
+        })
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+        let conditional = request.headers().contains_key(IF_NONE_MATCH);
+        let again = request.clone();
+        let response = match self.client.request(request).await {
+            // A kept connection may be closed on the other side at the very moment it is used.
+            Err(error) if self.bounds.max_idle > 0 && !error.is_connect() => {
+                self.client.request(again).await
+            }
+            first => first,
+        };
+        let response = response.map_err(|error| Failure::outage(chain(&error)))?;
         let (head, body) = response.into_parts();
-        let max_age = max_age(&head.headers);
         let body = match head.status {
-            StatusCode::NOT_MODIFIED if etag.is_some() => None,
+            StatusCode::NOT_MODIFIED if conditional => None,
             StatusCode::OK => Some(self.collect(&head.headers, body).await?),
             status if status.is_redirection() => {
-                return Err(format!(
-                    "answered with {status}; redirects are not followed"
-                ));
+                let why = format!("answered with {status}; redirects are not followed");
+                return Err(Failure::answered(why));
             }
-            status => return Err(format!("answered with {status}")),
+            status => return Err(refused(status)),
         };
         Ok(Answer {
             body,
             etag: head.headers.get(ETAG).cloned(),
-            max_age,
+            max_age: max_age(&head.headers),
         })
     }
 
@@ -119,15 +201,26 @@ impl Fetcher {
         &self,
         headers: &HeaderMap,
         body: hyper::body::Incoming,
-    ) -> Result<Bytes, String> {
+    ) -> Result<Bytes, Failure> {
         if headers.contains_key(CONTENT_ENCODING) {
-            return Err("the answer is compressed, which was not asked for".to_owned());
+            let why = "the answer is compressed, which was not asked for";
+            return Err(Failure::answered(why));
         }
-        let collected = Limited::new(body, self.max_bytes).collect().await;
+        let collected = Limited::new(body, self.bounds.max_bytes).collect().await;
         match collected {
             Ok(body) => Ok(body.to_bytes()),
-            Err(error) => Err(chain(&*error)),
+            Err(error) if error.is::<LengthLimitError>() => Err(Failure::answered(chain(&*error))),
+            Err(error) => Err(Failure::outage(chain(&*error))),
         }
+    }
+}
+
+/// What a status means that brings no document.
+fn refused(status: StatusCode) -> Failure {
+    let why = format!("answered with {status}");
+    match status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        true => Failure::outage(why),
+        false => Failure::answered(why),
     }
 }
 
@@ -154,8 +247,9 @@ pub(super) fn roots(ca_file: Option<&[u8]>) -> Result<RootCertStore, String> {
 ///
 /// Many providers keep their keys on another host, so any https host is fine; plain http only
 /// on the host that the operator chose to ask by plain http. Addresses that only mean
-/// something to this machine's surroundings are refused (Istio CVE-2026-41413).
-pub(super) fn check_link(from: &Uri, found: &Uri) -> Result<(), String> {
+/// something to this machine's surroundings are refused (Istio CVE-2026-41413), here and again
+/// when the address is connected to.
+pub(super) fn check_link(from: &Uri, found: &Uri, allowed: &[IpNet]) -> Result<(), String> {
     let host = found.host().unwrap_or_default();
     let plain_is_chosen = from.scheme_str() == Some("http") && from.host() == found.host();
     match found.scheme_str() {
@@ -170,7 +264,7 @@ pub(super) fn check_link(from: &Uri, found: &Uri) -> Result<(), String> {
     {
         return Err("its `jwks_uri` is not a plain URL".to_owned());
     }
-    if is_local_service(host) {
+    if is_local_service(host, allowed) {
         return Err(format!(
             "its `jwks_uri` {found} points to a link-local address"
         ));
@@ -178,17 +272,11 @@ pub(super) fn check_link(from: &Uri, found: &Uri) -> Result<(), String> {
     Ok(())
 }
 
-fn is_local_service(host: &str) -> bool {
+fn is_local_service(host: &str, allowed: &[IpNet]) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => address.is_link_local() || address.is_unspecified(),
-        Ok(IpAddr::V6(address)) => {
-            let metadata = address.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254];
-            address.is_unicast_link_local() || address.is_unspecified() || metadata
-        }
-        Err(_) => bare
-            .trim_end_matches('.')
-            .eq_ignore_ascii_case("metadata.google.internal"),
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => surroundings::holds(ip) && !allowed.iter().any(|net| net.contains(&ip)),
+        Err(_) => surroundings::names(bare),
     }
 }
 
@@ -248,7 +336,7 @@ mod tests {
             ("http://127.0.0.1:1/", "http://idp/jwks", false),
         ];
         for (from, found, good) in table {
-            let checked = check_link(&from.parse().unwrap(), &found.parse().unwrap());
+            let checked = check_link(&from.parse().unwrap(), &found.parse().unwrap(), &[]);
             assert_eq!(checked.is_ok(), good, "{from} {found}");
         }
     }

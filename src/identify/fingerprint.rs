@@ -4,19 +4,22 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 
-/// The first half of the SHA-256 of a token without its signature.
+use super::jws;
+
+/// The first half of the SHA-256 of a token: of a JWT without its signature, of any other whole.
 ///
 /// It names the same token in every log line, and nobody can make a token from it. The
 /// signature is left out because an ECDSA signature has a second valid spelling.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 16]);
 
-/// The fingerprint of `token`, which may be anything that was sent as one.
+/// The fingerprint of `token`, which may be anything that was sent as one. What is no JWT is
+/// opaque, and counts whole: its last part may be all that is its own.
 pub fn fingerprint(token: impl AsRef<[u8]>) -> Fingerprint {
     let token = token.as_ref();
-    let dots = token.iter().filter(|byte| **byte == b'.').count();
+    let is_jwt = str::from_utf8(token).is_ok_and(jws::is_one);
     let signed = match token.iter().rposition(|byte| *byte == b'.') {
-        Some(last) if dots == 2 => &token[..last],
+        Some(last) if is_jwt => &token[..last],
         _ => token,
     };
     of_signed(signed)
@@ -46,10 +49,18 @@ mod tests {
 
     #[test]
     fn the_signature_does_not_count() {
-        assert_eq!(fingerprint("a.b.c"), fingerprint("a.b.d"));
-        assert_ne!(fingerprint("a.b.c"), fingerprint("a.c.c"));
+        assert_eq!(fingerprint("e30.b.c"), fingerprint("e30.b.d"));
+        assert_ne!(fingerprint("e30.b.c"), fingerprint("e30.c.c"));
         assert_ne!(fingerprint("a.b"), fingerprint("a.c"));
         assert_ne!(fingerprint("a.b.c.d.e"), fingerprint("a.b.c.d.f"));
         assert_eq!(fingerprint("").to_string().len(), 32);
+    }
+
+    #[test]
+    fn an_opaque_token_counts_whole() {
+        assert_ne!(fingerprint("v2.local.c"), fingerprint("v2.local.d"));
+        let whole = digest::digest(&digest::SHA256, b"gho_16C7e42F292c6912E7");
+        let half = data_encoding::HEXLOWER.encode(&whole.as_ref()[..16]);
+        assert_eq!(fingerprint("gho_16C7e42F292c6912E7").to_string(), half);
     }
 }

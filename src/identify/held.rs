@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::keys::{Keys, Patience};
+use super::issuer::Proof;
+use super::keys::Patience;
 use super::metrics::Metrics;
 use super::refresher::Refresher;
 use super::start;
 use crate::clock::Clock;
 use crate::config::{Algorithm, Files, Issuer, KeySource};
+use crate::state::StateDir;
 
-/// An issuer's keys, for as long as somebody uses them.
+/// What shows that tokens are an issuer's, for as long as somebody uses them.
 #[derive(Clone)]
 pub(super) struct Held {
-    pub(super) keys: Arc<Keys>,
+    pub(super) proof: Proof,
     made_of: Arc<MadeOf>,
     /// The refresher ends when this is dropped for the last time.
     _owner: Arc<watch::Sender<()>>,
@@ -32,10 +34,12 @@ struct MadeOf {
     algorithms: Vec<Algorithm>,
     patience: Patience,
     files: Files,
+    /// Where fetched keys are kept.
+    state: Option<StateDir>,
 }
 
 impl MadeOf {
-    fn new(issuer: &Issuer, patience: Patience, files: &Files) -> Self {
+    fn new(issuer: &Issuer, patience: Patience, files: &Files, state: Option<&StateDir>) -> Self {
         Self {
             name: issuer.name.clone(),
             issuer: issuer.issuer.clone(),
@@ -43,6 +47,7 @@ impl MadeOf {
             algorithms: issuer.algorithms.clone(),
             patience,
             files: files.only(&paths(&issuer.keys)),
+            state: state.cloned(),
         }
     }
 }
@@ -53,6 +58,7 @@ pub(super) struct Making<'a> {
     pub(super) files: &'a Files,
     pub(super) clock: &'a Clock,
     pub(super) metrics: &'a Metrics,
+    pub(super) state: Option<&'a StateDir>,
 }
 
 impl Held {
@@ -63,14 +69,14 @@ impl Held {
         issuer: &Issuer,
         making: &Making<'_>,
     ) -> Result<(Self, Option<Refresher>), String> {
-        let made_of = MadeOf::new(issuer, making.patience, making.files);
+        let made_of = MadeOf::new(issuer, making.patience, making.files, making.state);
         if let Some(same) = before.find(|held| *held.made_of == made_of) {
             return Ok((same.clone(), None));
         }
         let (owner, alive) = watch::channel(());
-        let (keys, refresher) = start::keys(issuer, making, &alive)?;
+        let (proof, refresher) = start::proof(issuer, making, &alive)?;
         let held = Self {
-            keys,
+            proof,
             made_of: Arc::new(made_of),
             _owner: Arc::new(owner),
         };
@@ -79,10 +85,10 @@ impl Held {
 
     /// Keys that are there, for tests.
     #[cfg(test)]
-    pub(super) fn of(issuer: &Issuer, keys: Arc<Keys>, patience: Patience) -> Self {
+    pub(super) fn of(issuer: &Issuer, proof: Proof, patience: Patience) -> Self {
         Self {
-            keys,
-            made_of: Arc::new(MadeOf::new(issuer, patience, &Files::default())),
+            proof,
+            made_of: Arc::new(MadeOf::new(issuer, patience, &Files::default(), None)),
             _owner: Arc::new(watch::Sender::new(())),
         }
     }
@@ -95,6 +101,7 @@ fn paths(keys: &KeySource) -> Vec<PathBuf> {
             fetch.ca_file.iter().cloned().collect()
         }
         KeySource::JwksFile(path) | KeySource::PublicKeyFile(path) => vec![path.clone()],
+        KeySource::Introspection(asked) => asked.ca_file.iter().cloned().collect(),
         // Read with the configuration.
         KeySource::PrivateKey(_) | KeySource::Secret(_) => Vec::new(),
     }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::Settings;
 use super::claims::ClaimPath;
 use super::held::Held;
+use super::introspection::Introspection;
 use super::keys::Keys;
 use super::render::{self, Source};
+use super::token::Verified;
+use super::{IssuerState, Settings};
 use crate::config::{self, Algorithm, Audiences, HeaderSource, IdentityHeader, RequiredClaim};
 use crate::identity::Kept;
 
@@ -18,12 +20,21 @@ pub(super) struct Issuer {
     pub(super) name: Arc<str>,
     /// The exact `iss`; `None` for tokens without one.
     pub(super) iss: Option<String>,
-    pub(super) keys: Arc<Keys>,
+    pub(super) proof: Proof,
     pub(super) held: Held,
     /// Names the rules below: it changes when a setting that a verdict depends on does.
     pub(super) generation: u32,
     pub(super) required: bool,
     pub(super) rules: Rules,
+}
+
+/// What shows that a token is the issuer's.
+#[derive(Clone)]
+pub(super) enum Proof {
+    /// A signature by one of these.
+    Keys(Arc<Keys>),
+    /// What the issuer says when it is asked.
+    Introspection(Arc<Introspection>),
 }
 
 /// What a token of an issuer must look like, and what is read from it.
@@ -46,11 +57,62 @@ impl Issuer {
         Self {
             name: issuer.name.as_str().into(),
             iss: issuer.issuer.clone(),
-            keys: held.keys.clone(),
+            proof: held.proof.clone(),
             held,
             generation: generation(issuer, settings),
             required: issuer.required,
             rules: Rules::new(issuer, &settings.headers, &settings.kept),
+        }
+    }
+
+    /// Whether a JWT may be its by the claim `iss`, or by having none. An issuer that is asked
+    /// gets those that name it; the ones without `iss` are somebody else's.
+    pub(super) fn takes_jwts(&self) -> bool {
+        self.iss.is_some() || matches!(self.proof, Proof::Keys(_))
+    }
+
+    /// Whether what showed a token to be the issuer's still does.
+    pub(super) fn stands_by(&self, verified: &Verified, now: i64) -> bool {
+        match &self.proof {
+            Proof::Keys(keys) => keys.hold(verified.key, now),
+            // For how long its word counts is in the verdict.
+            Proof::Introspection(_) => true,
+        }
+    }
+
+    /// Its keys, unless it is asked.
+    pub(super) fn keys(&self) -> Option<&Arc<Keys>> {
+        match &self.proof {
+            Proof::Keys(keys) => Some(keys),
+            Proof::Introspection(_) => None,
+        }
+    }
+
+    /// Which keys a verdict rests on.
+    pub(super) fn version(&self) -> u64 {
+        match &self.proof {
+            Proof::Keys(keys) => keys.version(),
+            Proof::Introspection(_) => 0,
+        }
+    }
+
+    /// How it can tell about tokens now.
+    pub(super) fn state(&self, now: i64) -> IssuerState {
+        let (has_keys, fetched, last_error) = match &self.proof {
+            Proof::Introspection(asked) => (true, None, asked.last_error()),
+            Proof::Keys(keys) => (
+                keys.usable(now).is_ok(),
+                keys.current().map(|set| set.fetched),
+                keys.last_error.lock().clone(),
+            ),
+        };
+        let age = fetched.map(|fetched| now.saturating_sub(fetched));
+        IssuerState {
+            name: Arc::clone(&self.name),
+            required: self.required,
+            has_keys,
+            age: age.map(|age| u64::try_from(age).unwrap_or(0)),
+            last_error,
         }
     }
 }

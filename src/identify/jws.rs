@@ -43,6 +43,12 @@ pub(super) fn split(token: &str) -> Result<Segments<'_>, Denial> {
     })
 }
 
+/// Whether this is a compact JWS to begin with: three segments, the first of which is a JSON
+/// object. Everything else is opaque, also where it has two dots.
+pub(super) fn is_one(token: &str) -> bool {
+    split(token).is_ok_and(|segments| object(segments.header).is_ok())
+}
+
 /// Strict base64url without padding (RFC 7515 §2): one spelling for each value.
 pub(super) fn decode(segment: &str) -> Result<Vec<u8>, Denial> {
     BASE64URL_NOPAD

@@ -91,6 +91,11 @@ impl Keys {
         }
     }
 
+    /// Starts with a set that was good before the restart, until the first fetch brings another.
+    pub(super) fn restore(&self, set: KeySet) {
+        self.current.store(Some(Arc::new(set)));
+    }
+
     /// The last good set, however old.
     pub(super) fn current(&self) -> Option<Arc<KeySet>> {
         self.current.load_full()

@@ -2,18 +2,24 @@
 //!
 //! Read in this order: `bearer` finds the token in a request, `token` verifies it (`jws`
 //! takes it apart, `claims` checks what it says, `render` turns that into header values),
-//! `keys` holds what verifies it (`refresher` fetches, `jwks` reads sets, `key` is one key),
-//! and `seen` remembers verdicts.
+//! `keys` holds what verifies it (`refresher` fetches, `jwks` reads sets, `key` is one key,
+//! `snapshot` outlives a restart), and `seen` remembers verdicts. A token that says nothing itself
+//! is `opaque`: its issuer is asked (`asking`, `introspection`), and what it says is checked
+//! (`introspected`).
 
 mod algorithm;
+mod asking;
 mod bearer;
 mod claims;
 mod cookie;
 mod der;
+mod dial;
 mod fetch;
 mod fingerprint;
 mod held;
 mod inspect;
+mod introspected;
+mod introspection;
 mod issuer;
 mod json;
 mod jwks;
@@ -23,10 +29,12 @@ mod key_set;
 mod keys;
 mod metrics;
 pub mod mint;
+mod opaque;
 mod protocol;
 mod refresher;
 mod render;
 mod seen;
+mod snapshot;
 mod start;
 mod step;
 mod token;
@@ -49,8 +57,9 @@ pub use self::token::Verified;
 pub use self::vouched::{Rules, Vouched, VouchingKey};
 
 use self::held::{Held, Making};
-use self::issuer::Issuer;
-use self::keys::Patience;
+use self::issuer::{Issuer, Proof};
+use self::keys::{Keys, Patience};
+use self::opaque::Opaque;
 use self::seen::{Name, Seen};
 use self::step::Trace;
 use self::token::{Context, Stop};
@@ -58,6 +67,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::denial::{Denial, Reason};
 use crate::identity::{Kept, Thumbprint};
+use crate::state::StateDir;
 
 /// What identification needs of the configuration.
 #[derive(Clone, Debug)]
@@ -77,11 +87,14 @@ pub struct Settings {
     /// Another number whenever other users are asked: what a verdict has at hand of its user came
     /// from these.
     pub users: u64,
+    /// Where fetched keys are kept for the next start, if anywhere.
+    pub state: Option<StateDir>,
 }
 
 /// Verifies tokens and remembers verdicts.
 pub struct Identify {
     issuers: Vec<Issuer>,
+    opaque: Opaque,
     sources: Sources,
     seen: Seen,
     clock: Clock,
@@ -140,6 +153,7 @@ impl Identify {
             files: &settings.files,
             clock: &clock,
             metrics: &metrics,
+            state: settings.state.as_ref(),
         };
         let held = || {
             before
@@ -167,6 +181,7 @@ impl Identify {
         }
         let identify = Self {
             issuers,
+            opaque: Opaque::new(&settings.issuers),
             sources: Sources::new(&settings.tokens),
             seen: Seen::new(
                 &settings.tokens,
@@ -188,13 +203,17 @@ impl Identify {
     /// # Errors
     /// Names the issuers whose keys cannot be fetched.
     pub async fn gather(&self, before: &Self) -> Result<(), StartError> {
-        let had = |issuer: &Issuer| {
-            let mut keys = before.issuers.iter().map(|issuer| &issuer.keys);
-            keys.any(|keys| Arc::ptr_eq(keys, &issuer.keys))
+        let of = |issuer: &Issuer| issuer.keys().cloned();
+        let had = |keys: &Arc<Keys>| {
+            let mut all = before.issuers.iter().filter_map(of);
+            all.any(|had| Arc::ptr_eq(&had, keys))
         };
         let mut problems = Vec::new();
-        for issuer in self.issuers.iter().filter(|issuer| !had(issuer)) {
-            if let Err(error) = issuer.keys.first().await
+        for issuer in &self.issuers {
+            let Some(keys) = issuer.keys().filter(|keys| !had(keys)) else {
+                continue;
+            };
+            if let Err(error) = keys.first().await
                 && issuer.required
             {
                 problems.push(format!("issuer `{}`: no keys: {error}", issuer.name));
@@ -219,8 +238,9 @@ impl Identify {
         &self.sources
     }
 
-    /// Who the token names. Waits only for a key that is being fetched. `certificate` is the one
-    /// that whoever sent the token has shown: a token may be bound to it.
+    /// Who the token names. Waits only for a key that is being fetched, or for an issuer that has
+    /// to be asked. `certificate` is the one that whoever sent the token has shown: a token may be
+    /// bound to it.
     pub async fn identify(
         &self,
         token: impl AsRef<[u8]>,
@@ -234,52 +254,49 @@ impl Identify {
         }
         self.metrics.misses.inc();
         let token = token::shape(token)?;
-        let stop = match self.verify_once(&name, token) {
-            Ok(verified) => return verified.held_by(certificate),
-            Err(stop) => stop,
+        let verified = match self.verify_once(&name, token) {
+            Ok(verified) => verified,
+            Err(stop) => Box::pin(self.go_on(&stop, &name, token)).await?,
         };
-        Box::pin(self.wait(&stop)).await?;
-        match self.verify_once(&name, token) {
-            Ok(verified) => verified.held_by(certificate),
-            Err(stop) => Err(denial(&stop)),
+        verified.held_by(certificate)
+    }
+
+    /// Waits for what stopped a token, or asks its issuer; anything else is final.
+    async fn go_on(&self, stop: &Stop, name: &Name, token: &str) -> Result<Arc<Verified>, Denial> {
+        if let Stop::Ask { issuer } = stop {
+            return self.ask(*issuer, name, token).await;
         }
+        self.wait(stop).await?;
+        let verified = self.verify_once(name, token);
+        verified.map_err(|stop| denial(&stop))
     }
 
     /// The same verification step by step, past the caches, up to the first failure.
     pub async fn explain(&self, token: &str) -> Vec<Step> {
         let mut trace = Trace::on();
-        if let Err(stop) = token::verify(&self.context(), token, &mut trace)
-            && matches!(stop, Stop::KeyWanted { .. })
-        {
-            match self.wait(&stop).await {
+        // The outcome is the last step.
+        let _ = match token::verify(&self.context(), token, &mut trace) {
+            Err(Stop::Ask { issuer }) => self.explain_asking(issuer, token, &mut trace).await,
+            Err(stop @ Stop::KeyWanted { .. }) => match self.wait(&stop).await {
                 Ok(()) => {
                     trace.restart();
-                    // The outcome is the last step.
-                    let _ = token::verify(&self.context(), token, &mut trace);
+                    let again = token::verify(&self.context(), token, &mut trace);
+                    again.map(drop).map_err(|stop| denial(&stop))
                 }
-                Err(denial) => {
-                    let _ = trace.step("key", Err::<(), _>(denial), |()| String::new());
-                }
-            }
-        }
+                Err(denial) => trace.step("key", Err(denial), |()| String::new()),
+            },
+            _ => Ok(()),
+        };
         trace.into_steps()
     }
 
     /// How each issuer's keys are.
     pub fn ready(&self) -> Vec<IssuerState> {
         let now = self.clock.now();
-        let state = |issuer: &Issuer| {
-            let set = issuer.keys.current();
-            let age = set.as_ref().map(|set| now.saturating_sub(set.fetched));
-            IssuerState {
-                name: Arc::clone(&issuer.name),
-                required: issuer.required,
-                has_keys: issuer.keys.usable(now).is_ok(),
-                age: age.map(|age| u64::try_from(age).unwrap_or(0)),
-                last_error: issuer.keys.last_error.lock().clone(),
-            }
-        };
-        self.issuers.iter().map(state).collect()
+        self.issuers
+            .iter()
+            .map(|issuer| issuer.state(now))
+            .collect()
     }
 
     /// A verdict that was reached before and still holds: the cache is asked for what was
@@ -298,8 +315,11 @@ impl Identify {
             return None;
         }
         let refusal = self.seen.refused(name)?;
+        if self.clock.now() >= refusal.until {
+            return None;
+        }
         if let Some((issuer, version)) = refusal.keys
-            && self.issuers.get(issuer)?.keys.version() != version
+            && self.issuers.get(issuer)?.version() != version
         {
             return None;
         }
@@ -313,7 +333,7 @@ impl Identify {
         let issuer = self.issuers.get(place).filter(same);
         // A reload may have moved it.
         let issuer = issuer.or_else(|| self.issuers.iter().find(same));
-        issuer.is_some_and(|issuer| issuer.keys.hold(verified.key, now))
+        issuer.is_some_and(|issuer| issuer.stands_by(verified, now))
     }
 
     fn verify_once(&self, name: &Name, token: &str) -> Result<Arc<Verified>, Stop> {
@@ -328,9 +348,9 @@ impl Identify {
         let Stop::KeyWanted { issuer, kid } = stop else {
             return Err(denial(stop));
         };
-        match self.issuers.get(*issuer) {
-            Some(issuer) => issuer.keys.wait_for(kid).await,
-            None => Err(denial(stop)),
+        match self.issuers.get(*issuer).map(|issuer| &issuer.proof) {
+            Some(Proof::Keys(keys)) => keys.wait_for(kid).await,
+            _ => Err(denial(stop)),
         }
     }
 
@@ -342,6 +362,7 @@ impl Identify {
     fn context(&self) -> Context<'_> {
         Context {
             issuers: &self.issuers,
+            opaque: &self.opaque,
             max_bytes: self.max_bytes,
             identity_bytes: self.identity_bytes,
             now: self.clock.now(),
@@ -353,6 +374,7 @@ impl Identify {
 fn denial(stop: &Stop) -> Denial {
     match stop {
         Stop::Refused(refusal) => refusal.denial.clone(),
+        Stop::Ask { .. } => Denial::new(Reason::Internal, "its issuer was not asked"),
         Stop::KeyWanted { .. } => {
             Denial::new(Reason::KeyPending, "the key with its `kid` came and went")
         }

@@ -9,6 +9,7 @@ use quick_cache::sync::Cache;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::introspection::Lives;
 use super::token::{Refusal, Stop, Verified};
 use crate::clock::Clock;
 use crate::config::Tokens;
@@ -35,6 +36,8 @@ pub(super) struct Seen {
 /// verified, at each hit.
 struct Good {
     verified: Cache<Name, Arc<Verified>, Weight>,
+    /// Tokens that an issuer was asked about, for longer; empty unless one has a `max_stale`.
+    aged: Cache<Name, Aged, Weight>,
     secret: aead::LessSafeKey,
     /// Bytes.
     room: u64,
@@ -48,6 +51,7 @@ impl Good {
         let many = usize::try_from(room / 1024).unwrap_or(usize::MAX);
         Ok(Self {
             verified: Cache::with_weighter(many.clamp(16, 1024), room, Weight),
+            aged: Cache::with_weighter(16, room, Weight),
             secret: secret().ok_or("no random bytes from the operating system")?,
             room,
             longest,
@@ -136,6 +140,49 @@ impl Seen {
         verdict
     }
 
+    /// Remembers what an issuer has said yes to.
+    pub(super) fn remember(
+        &self,
+        name: &Name,
+        mut verified: Verified,
+        lives: Lives,
+    ) -> Arc<Verified> {
+        let life = lives.active.min(self.good.longest);
+        let until = self.clock.now().saturating_add(life);
+        verified.until = verified.ends.min(until);
+        let verified = Arc::new(verified);
+        // A yes that is over at once is none to remember.
+        if life > 0 {
+            self.good.verified.insert(*name, Arc::clone(&verified));
+        }
+        if lives.stale > 0 {
+            let until = verified.ends.min(until.saturating_add(lives.stale));
+            let verified = Arc::clone(&verified);
+            self.good.aged.insert(*name, Aged { verified, until });
+        }
+        verified
+    }
+
+    /// A yes beyond its time, for while nobody can tell.
+    pub(super) fn aged(&self, name: &Name) -> Option<Arc<Verified>> {
+        let aged = self.good.aged.get(name)?;
+        (self.clock.now() < aged.until).then_some(aged.verified)
+    }
+
+    /// Remembers what an issuer has said no to, or what its rules did.
+    pub(super) fn refuse(&self, name: &Name, denial: Denial, lives: Lives) {
+        self.good.verified.remove(name);
+        self.good.aged.remove(name);
+        if lives.inactive > 0 {
+            let refusal = Refusal {
+                denial,
+                keys: None,
+                until: self.clock.now().saturating_add(lives.inactive),
+            };
+            self.refused.insert(*name, Arc::new(refusal));
+        }
+    }
+
     /// Forgets a token whose key or time is gone.
     pub(super) fn forget(&self, name: &Name) {
         self.good.verified.remove(name);
@@ -148,7 +195,15 @@ impl Seen {
         self.good
             .verified
             .retain(|_, verified| now < verified.until);
+        self.good.aged.retain(|_, aged| now < aged.until);
     }
+}
+
+/// A yes, and the first second at which it counts no more, whoever is away.
+#[derive(Clone, Debug)]
+struct Aged {
+    verified: Arc<Verified>,
+    until: i64,
 }
 
 fn secret() -> Option<aead::LessSafeKey> {
@@ -193,6 +248,12 @@ pub(super) fn weight(verified: &Verified) -> u64 {
 /// Weighs entries.
 #[derive(Clone, Debug)]
 struct Weight;
+
+impl Weighter<Name, Aged> for Weight {
+    fn weight(&self, _: &Name, aged: &Aged) -> u64 {
+        weight(&aged.verified) + size_of::<i64>() as u64
+    }
+}
 
 impl Weighter<Name, Arc<Verified>> for Weight {
     fn weight(&self, _: &Name, verified: &Arc<Verified>) -> u64 {

@@ -9,12 +9,15 @@ use tokio::sync::watch;
 
 use super::fetch;
 use super::held::Making;
+use super::introspection::Introspection;
+use super::issuer::Proof;
 use super::jwks;
 use super::key::{self, Key};
 use super::key_set::KeySet;
 use super::keys::Keys;
 use super::mint::SigningKey;
 use super::refresher::{Place, Refresher};
+use super::snapshot::{Reading, Snapshot, Source};
 use crate::config::{Fetch, Issuer, KeySource};
 use crate::secret::Secret;
 
@@ -40,8 +43,23 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// The keys of an issuer, and the task that keeps them fresh if they are fetched.
-pub(super) fn keys(
+/// What shows that tokens are an issuer's, and the task that keeps its keys fresh if they are
+/// fetched.
+pub(super) fn proof(
+    issuer: &Issuer,
+    making: &Making<'_>,
+    owner: &watch::Receiver<()>,
+) -> Result<(Proof, Option<Refresher>), String> {
+    if let KeySource::Introspection(settings) = &issuer.keys {
+        let metrics = making.metrics.introspection(&issuer.name);
+        let asked = Introspection::new(&issuer.name, settings, making.clock, metrics)?;
+        return Ok((Proof::Introspection(Arc::new(asked)), None));
+    }
+    let (keys, refresher) = keys(issuer, making, owner)?;
+    Ok((Proof::Keys(keys), refresher))
+}
+
+fn keys(
     issuer: &Issuer,
     making: &Making<'_>,
     owner: &watch::Receiver<()>,
@@ -56,9 +74,9 @@ pub(super) fn keys(
             };
             return refresher(issuer, place, fetch, making, owner);
         }
-        KeySource::JwksUri { url, fetch } => {
-            let place = Place::KeySet(parse(url)?);
-            return refresher(issuer, place, fetch, making, owner);
+        KeySource::JwksUri { urls, fetch } => {
+            let urls: Result<_, _> = urls.iter().map(|url| parse(url)).collect();
+            return refresher(issuer, Place::KeySet(urls?), fetch, making, owner);
         }
         KeySource::JwksFile(path) => key_set(issuer, path)?,
         KeySource::PublicKeyFile(path) => {
@@ -66,6 +84,8 @@ pub(super) fn keys(
             vec![key.map_err(|error| format!("{}: {error}", path.display()))?]
         }
         KeySource::PrivateKey(pem) => own_key(issuer, pem)?,
+        // It has none.
+        KeySource::Introspection(_) => Vec::new(),
         KeySource::Secret(secret) => {
             vec![Key::shared(secret, &issuer.algorithms).map_err(|error| error.to_string())?]
         }
@@ -112,22 +132,63 @@ fn refresher(
     if let (Some(pem), Some(path)) = (&ca, &fetch.ca_file) {
         fetch::roots(Some(pem)).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    let keys = Arc::new(Keys::fetched(fetch.cooldown, making.patience));
+    let snapshot = making.state.map(|state| {
+        let source = Source {
+            issuer: issuer.issuer.clone(),
+            urls: place.urls(),
+        };
+        Snapshot::new(state, &issuer.name, source)
+    });
     let refresher = Refresher {
         name: issuer.name.clone(),
-        keys: Arc::clone(&keys),
+        keys: Arc::new(Keys::fetched(fetch.cooldown, making.patience)),
         place,
         algorithms: issuer.algorithms.clone(),
         fetch: fetch.clone(),
         ca,
+        snapshot,
         clock: making.clock.clone(),
         metrics: making.metrics.issuer(&issuer.name),
         owner: owner.clone(),
     };
-    Ok((keys, Some(refresher)))
+    restore(&refresher);
+    Ok((Arc::clone(&refresher.keys), Some(refresher)))
 }
 
-fn parse(url: &str) -> Result<Uri, String> {
+/// Starts with the keys of before the restart, if they are there and may be used.
+fn restore(refresher: &Refresher) {
+    let Some(snapshot) = &refresher.snapshot else {
+        return;
+    };
+    let how = Reading {
+        algorithms: &refresher.algorithms,
+        max_bytes: refresher.fetch.max_bytes,
+        max_stale: refresher.fetch.max_stale,
+        now: refresher.clock.now(),
+    };
+    let issuer = &refresher.name;
+    match snapshot.read(how) {
+        Ok(None) => {}
+        Ok(Some(set)) => {
+            let age = how.now.saturating_sub(set.fetched);
+            tracing::info!(
+                issuer,
+                keys = set.len(),
+                age,
+                "key set of before the restart is used"
+            );
+            refresher.metrics.restored.inc();
+            refresher.metrics.show(set.len(), set.fetched);
+            refresher.keys.restore(set);
+        }
+        Err(error) => {
+            refresher.metrics.not_restored.inc();
+            tracing::warn!(issuer, error, "key set of before the restart is not used");
+        }
+    }
+}
+
+pub(super) fn parse(url: &str) -> Result<Uri, String> {
     let uri: Uri = url.parse().map_err(|_| format!("`{url}` is not a URL"))?;
     match uri.scheme_str() {
         Some("https" | "http") if uri.host().is_some() => Ok(uri),
@@ -135,7 +196,7 @@ fn parse(url: &str) -> Result<Uri, String> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
     if length > MAX_FILE {

@@ -8,10 +8,11 @@ use arc_swap::ArcSwapOption;
 use super::algorithm;
 use super::claims::{self, Claims, Times};
 use super::fingerprint::{self, Fingerprint};
-use super::issuer::{Issuer, Rules};
+use super::issuer::{Issuer, Proof, Rules};
 use super::jws::{self, Header, Segments};
 use super::key::Key;
 use super::key_set::{KeySet, Lookup};
+use super::opaque::Opaque;
 use super::render;
 use super::step::Trace;
 use crate::config::Algorithm;
@@ -72,6 +73,8 @@ pub(super) enum Stop {
     Refused(Refusal),
     /// The issuer's keys do not hold this name; a fresh set might.
     KeyWanted { issuer: usize, kid: Box<str> },
+    /// The token says nothing that could be verified here: its issuer has to be asked.
+    Ask { issuer: usize },
 }
 
 /// A refusal, and which key set it rests on.
@@ -80,23 +83,31 @@ pub(super) struct Refusal {
     pub(super) denial: Denial,
     /// The issuer's place and the version of its keys, if another set could change the verdict.
     pub(super) keys: Option<(usize, u64)>,
+    /// The first second at which it counts no more, if that is before it is forgotten.
+    pub(super) until: i64,
 }
 
 impl From<Denial> for Stop {
     fn from(denial: Denial) -> Self {
-        Self::Refused(Refusal { denial, keys: None })
+        Self::Refused(Refusal {
+            denial,
+            keys: None,
+            until: i64::MAX,
+        })
     }
 }
 
 /// What verification needs beside the token.
 pub(super) struct Context<'a> {
     pub(super) issuers: &'a [Issuer],
+    pub(super) opaque: &'a Opaque,
     pub(super) max_bytes: usize,
     pub(super) identity_bytes: usize,
     pub(super) now: i64,
 }
 
-/// Verifies a token. Never waits: a key that is not here is [`Stop::KeyWanted`].
+/// Verifies a token. Never waits: a key that is not here is [`Stop::KeyWanted`], and a token that
+/// its issuer has to be asked about is [`Stop::Ask`].
 pub(super) fn verify(
     context: &Context<'_>,
     token: &str,
@@ -105,6 +116,9 @@ pub(super) fn verify(
     trace.step("size", size(token.as_bytes(), context.max_bytes), |()| {
         format!("{} bytes, at most {}", token.len(), context.max_bytes)
     })?;
+    if let Some(issuer) = context.opaque.choose(token) {
+        return Err(Stop::Ask { issuer });
+    }
     let segments = trace.step("shape", jws::split(token), |_| "three segments".to_owned())?;
     let header = trace.step("header", jws::header(segments.header), describe)?;
     let claims = trace.step("payload", jws::object(segments.payload), |claims| {
@@ -114,6 +128,9 @@ pub(super) fn verify(
         trace.step("issuer", choose(context.issuers, &claims), |(_, issuer)| {
             format!("configured as `{}`", issuer.name)
         })?;
+    let Proof::Keys(keys) = &issuer.proof else {
+        return Err(Stop::Ask { issuer: place });
+    };
     trace.step("type", check_type(&header, &issuer.rules), |()| {
         header.typ.clone().unwrap_or_else(|| "absent".to_owned())
     })?;
@@ -122,7 +139,7 @@ pub(super) fn verify(
         choose_algorithm(&header, &issuer.rules),
         |name| format!("{} is in the issuer's list", name.name()),
     )?;
-    let set = trace.step("keys", issuer.keys.usable(context.now), |set| {
+    let set = trace.step("keys", keys.usable(context.now), |set| {
         format!("{} usable", set.len())
     })?;
     let id = signature(&set, place, algorithm, &header, &segments, trace)?;
@@ -204,7 +221,7 @@ fn choose<'a>(issuers: &'a [Issuer], claims: &Claims) -> Result<(usize, &'a Issu
     };
     let mut named = issuers.iter().enumerate();
     named
-        .find(|(_, issuer)| issuer.iss.as_deref() == iss)
+        .find(|(_, issuer)| issuer.iss.as_deref() == iss && issuer.takes_jwts())
         .ok_or_else(|| match iss {
             Some(_) => Denial::new(Reason::IssuerUnknown, "its `iss` is not configured"),
             None => Denial::new(Reason::IssuerUnknown, "it has no `iss`"),
@@ -254,6 +271,7 @@ pub(super) fn signature(
         Stop::Refused(Refusal {
             denial,
             keys: Some((place, set.version)),
+            until: i64::MAX,
         })
     };
     let fitting = trace
@@ -294,7 +312,7 @@ fn fitting<'a>(
     Ok(keys)
 }
 
-fn check_claims(
+pub(super) fn check_claims(
     claims: &Claims,
     rules: &Rules,
     now: i64,
@@ -322,7 +340,7 @@ fn check_claims(
     Ok(times)
 }
 
-fn identity(
+pub(super) fn identity(
     claims: &Claims,
     issuer: &Issuer,
     budget: usize,

@@ -5,9 +5,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::app::{answer, find};
+use super::authority::Pair;
+use super::tls;
 
 /// What the server does with a request for the key set.
 #[derive(Clone)]
@@ -36,6 +39,7 @@ struct State {
 pub struct KeyServer {
     /// Where it listens.
     pub address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
     state: Arc<Mutex<State>>,
 }
 
@@ -48,8 +52,19 @@ impl KeyServer {
 
     /// The same on a listener that is there already.
     pub fn on(listener: TcpListener, keys: Value) -> Self {
+        Self::begin(listener, keys, None)
+    }
+
+    /// The same over TLS, as `localhost`.
+    pub fn secure(keys: Value, pair: &Pair) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::begin(listener, keys, Some(tls::server(pair, None)))
+    }
+
+    fn begin(listener: TcpListener, keys: Value, tls: Option<Arc<ServerConfig>>) -> Self {
         let server = Self {
             address: listener.local_addr().unwrap(),
+            tls,
             state: Arc::new(Mutex::new(State {
                 keys,
                 mood: Mood::Good,
@@ -62,7 +77,7 @@ impl KeyServer {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let shared = shared.clone();
-                std::thread::spawn(move || shared.serve(stream.unwrap()));
+                std::thread::spawn(move || shared.accept(stream.unwrap()));
             }
         });
         server
@@ -70,12 +85,19 @@ impl KeyServer {
 
     /// The value of `issuer` for which discovery leads here.
     pub fn issuer(&self) -> String {
-        format!("http://{}/", self.address)
+        format!("{}/", self.origin())
     }
 
     /// The URL of the key set.
     pub fn jwks_uri(&self) -> String {
-        format!("http://{}/keys", self.address)
+        format!("{}/keys", self.origin())
+    }
+
+    fn origin(&self) -> String {
+        match self.tls {
+            None => format!("http://{}", self.address),
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+        }
     }
 
     /// From now on serves these keys.
@@ -112,10 +134,20 @@ impl KeyServer {
         self.state.lock().unwrap().heads.len()
     }
 
-    fn serve(&self, mut stream: TcpStream) {
+    fn accept(&self, stream: TcpStream) {
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();
+        match &self.tls {
+            None => self.serve(stream),
+            Some(config) => {
+                let session = ServerConnection::new(config.clone()).unwrap();
+                self.serve(StreamOwned::new(session, stream));
+            }
+        }
+    }
+
+    fn serve(&self, mut stream: impl Read + Write) {
         let mut buffer = Vec::new();
         let mut piece = [0; 4096];
         let end = loop {

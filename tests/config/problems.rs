@@ -264,6 +264,14 @@ fn issuers_are_checked() {
         ("issuer: 'https://169.254.169.254', audiences: [a]", "issuer", "metadata network"),
         ("issuer: me, jwks_uri: 'http://a.example', audiences: [a]", "jwks_uri", "plain http"),
         ("issuer: me, jwks_uri: 'https://[fe80::1]/', audiences: [a]", "jwks_uri", "metadata network"),
+        ("issuer: me, jwks_uri: [], audiences: [a]", "jwks_uri", "is an empty list"),
+        ("issuer: me, jwks_uri: ['https://a', 'http://b'], audiences: [a]", "jwks_uri[1]", "plain http"),
+        ("issuer: me, jwks_uri: ['https://a', 'https://a'], audiences: [a]", "jwks_uri[1]", "is there twice"),
+        ("issuer: me, jwks_uri: ['https://a/1', 'https://a/2', 'https://a/3', 'https://a/4', 'https://a/5', 'https://a/6', 'https://a/7', 'https://a/8', 'https://a/9'], audiences: [a]", "jwks_uri", "names 9 places"),
+        ("issuer: me, jwks_uri: 'https://[64:ff9b::a9fe:a9fe]/', audiences: [a]", "jwks_uri", "metadata network"),
+        ("issuer: me, jwks_uri: 'https://169.254.7.1/', fetch: { allow_addresses: [169.254.7.2] }, audiences: [a]", "jwks_uri", "metadata network"),
+        ("issuer: me, jwks_uri: 'https://a', fetch: { allow_addresses: [everywhere] }, audiences: [a]", "fetch.allow_addresses[0]", "is not a network"),
+        ("issuer: me, jwks_uri: 'https://a', fetch: { allow_addresses: [0.0.0.0/0] }, audiences: [a]", "fetch.allow_addresses[0]", "every address"),
         ("issuer: me, jwks_uri: 'https://a', jwks_file: b, audiences: [a]", "jwks_file", "second source of keys beside `jwks_uri`"),
         ("issuer: me, jwks_file: /nowhere, audiences: [a]", "jwks_file", "cannot be read: /nowhere"),
         ("issuer: me, public_key_file: /, audiences: [a]", "public_key_file", "not a regular file"),
@@ -287,6 +295,63 @@ fn issuers_are_checked() {
         ("issuer: 'https://a.example', audiences: [a], fetch: { cooldown: 0s }", "fetch.cooldown", "Write 1s or more"),
         ("issuer: 'https://a.example', audiences: [a], requird: true", "requird", "Did you mean `require`?"),
     ]);
+}
+
+#[test]
+#[rustfmt::skip] // a table: one case a line
+fn issuers_that_are_asked_are_checked() {
+    let url = "url: 'https://a.example/i'";
+    let by = "client_id: c, client_secret: '${SECRET}'";
+    let asked = |more: &str| format!("name: a, audiences: [a], introspection: {{ {more} }}");
+    let beside = |more: &str| format!("{}, {more}", asked(&format!("{url}, {by}")));
+    each_issuer_has_one_problem(&[
+        (&asked(by), "introspection.url", "is missing. Write the endpoint"),
+        (&asked(&format!("url: 'http://a.example/i', {by}")), "introspection.url", "plain http, so anybody on the way reads tokens"),
+        (&asked(&format!("url: 'ftp://a.example/i', {by}")), "introspection.url", "neither https nor http"),
+        (&asked(&format!("url: 'https://169.254.169.254/i', {by}")), "introspection.url", "metadata network"),
+        (&asked(&format!("{url}, client_secret: '${{SECRET}}'")), "introspection.client_id", "is missing"),
+        (&asked(&format!("{url}, client_id: '', client_secret: '${{SECRET}}'")), "introspection.client_id", "is empty"),
+        (&asked(&format!("{url}, client_id: c")), "introspection.client_secret_file", "is missing. Write how usher proves who it is"),
+        (&asked(&format!("{url}, client_id: c, client_secret: '${{SECRET}}', private_key_file: x")), "introspection.private_key_file", "is a second way to prove"),
+        (&asked(&format!("{url}, client_id: c, client_secret_env: EMPTY")), "introspection.client_secret_env", "is empty"),
+        (&asked(&format!("{url}, client_id: c, client_secret_env: UNSET")), "introspection.client_secret_env", "which is not set"),
+        (&asked(&format!("{url}, client_id: c, private_key_file: /nowhere")), "introspection.private_key_file", "cannot be read"),
+        (&asked(&format!("{url}, {by}, key_id: k")), "introspection.key_id", "means nothing without `private_key_file`"),
+        (&asked(&format!("{url}, {by}, client_auth: header")), "introspection.client_auth", "`header` is not known here"),
+        (&asked(&format!("{url}, {by}, prefixes: []")), "introspection.prefixes", "is an empty list"),
+        (&asked(&format!("{url}, {by}, prefixes: ['gho_', '']")), "introspection.prefixes[1]", "is how no token begins"),
+        (&asked(&format!("{url}, {by}, timeout: 10ms")), "introspection.timeout", "Write 100ms or more"),
+        (&asked(&format!("{url}, {by}, max_in_flight: 0")), "introspection.max_in_flight", "Write 1 or more"),
+        (&asked(&format!("{url}, {by}, max_bytes: 10MiB")), "introspection.max_bytes", "Write 1MiB or less"),
+        (&asked(&format!("{url}, {by}, ur: 1")), "introspection.ur", "Did you mean `url`?"),
+        (&beside("algorithms: [ES256]"), "algorithms", "means nothing beside `introspection`"),
+        (&beside("fetch: { timeout: 1s }"), "fetch", "means nothing beside `introspection`"),
+        (&beside("jwks_uri: 'https://a.example/k'"), "introspection", "second source of keys beside `jwks_uri`"),
+    ]);
+    let one = format!("  - {{ {} }}\n", asked(&format!("{url}, {by}")));
+    let other = one.replace("name: a", "name: b");
+    let (prefixed, same) = (one.replace("client_id", "prefixes: [x_, y_], client_id"), other.replace("client_id", "prefixes: [y_], client_id"));
+    each_has_one_problem(&[
+        (&format!("{BASE}{one}{other}"), 5, "issuers[2].introspection.prefixes", "every opaque token too"),
+        (&format!("{BASE}{prefixed}{same}"), 5, "issuers[2].introspection.prefixes", "has \"y_\", which an earlier issuer has too"),
+    ]);
+    // One for the rest beside one with prefixes, and one for JWTs without `iss`.
+    let bare = "  - { name: bare, audiences: any, secret: '${SECRET}' }\n";
+    let config = good(&format!("{BASE}{one}{same}{bare}"));
+    assert_eq!(config.issuers.len(), 4);
+    assert!(!config.issuers[1].require_exp && config.issuers[3].require_exp);
+    assert_eq!(config.issuers[1].types, ["bearer"]);
+}
+
+#[test]
+#[rustfmt::skip] // a table: one case a line
+fn a_state_directory_is_a_folder() {
+    each_after_base_has_one_problem(&[
+        ("state_dir: ''\n", 4, "state_dir", "is empty"),
+        ("state_dir: /dev/null\n", 4, "state_dir", "is not a folder"),
+        ("state_dir: /dev/null/usher\n", 4, "state_dir", "nor can it become one"),
+    ]);
+    assert_eq!(good(&format!("{BASE}state_dir: /var/lib/usher\n")).state_dir.unwrap(), std::path::Path::new("/var/lib/usher"));
 }
 
 #[test]

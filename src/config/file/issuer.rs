@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Flag, Hidden, List, Named, OneOrMany, Scalar, Size, Time};
+use super::{Flag, Hidden, Introspection, List, Named, OneOrMany, Scalar, Size, Time};
 use crate::config::Algorithm;
 
 /// Who may sign tokens. At most one of `jwks_uri`, `jwks_file`, `public_key_file`, `secret`,
-/// `secret_file` and `secret_env`; with none, keys come by OpenID Connect discovery.
+/// `secret_file`, `secret_env` and `introspection`; with none, keys come by OpenID Connect discovery.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Issuer {
@@ -15,8 +15,8 @@ pub(in crate::config) struct Issuer {
     pub(in crate::config) name: Option<String>,
     /// The exact value of the claim `iss`; without it, the issuer of tokens that carry no `iss`.
     pub(in crate::config) issuer: Option<String>,
-    /// The URL of a key set.
-    pub(in crate::config) jwks_uri: Option<String>,
+    /// The URL of a key set, or several that have the same one.
+    pub(in crate::config) jwks_uri: Option<OneOrMany<String>>,
     /// A file with a key set.
     pub(in crate::config) jwks_file: Option<String>,
     /// A file with one public key: PEM or DER.
@@ -27,6 +27,8 @@ pub(in crate::config) struct Issuer {
     pub(in crate::config) secret_file: Option<String>,
     /// The environment variable that holds the shared secret.
     pub(in crate::config) secret_env: Option<String>,
+    /// The endpoint that is asked about tokens that say nothing themselves (RFC 7662).
+    pub(in crate::config) introspection: Option<Introspection>,
     /// Who a token must be meant for: a list, or `any` if this issuer serves this app alone.
     pub(in crate::config) audiences: Option<OneOrMany<String>>,
     /// The signature algorithms accepted. Default: RS256 and ES256, or HS256 with a secret.
@@ -83,4 +85,7 @@ pub(in crate::config) struct Fetch {
     pub(in crate::config) max_stale: Option<Time>,
     /// A PEM file with the roots to trust instead of the system's.
     pub(in crate::config) ca_file: Option<String>,
+    /// Link-local and metadata addresses, or networks of them, that may be connected to all the
+    /// same. Default: none.
+    pub(in crate::config) allow_addresses: Option<List<String>>,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::url::Url;
-use super::{Context, flag, key_source};
+use super::{Context, flag, introspection, key_source};
 use crate::config::file::{self, Leeway, List, Named, OneOrMany, Scalar, Time};
 use crate::config::report::member;
 use crate::config::{Algorithm, Audiences, ClaimName, Issuer, KeySource, RequiredClaim};
@@ -47,6 +47,10 @@ pub(super) fn all(
 
 fn one(key: &str, file: &file::Issuer, cx: &mut Context<'_>) -> Issuer {
     let keys = key_source::resolve(key, file, cx);
+    let asked = file.introspection.is_some();
+    if asked {
+        means_nothing(key, file, cx);
+    }
     let algorithms = algorithms(key, file.algorithms.as_ref(), keys.as_ref(), cx);
     if let Some(KeySource::Secret(secret)) = &keys {
         super::secret::check(&key_source::named_in(key, file), secret, &algorithms, cx);
@@ -59,10 +63,11 @@ fn one(key: &str, file: &file::Issuer, cx: &mut Context<'_>) -> Issuer {
         keys: keys.unwrap_or_else(|| KeySource::JwksFile(std::path::PathBuf::new())),
         audiences: audiences(key, file, cx),
         algorithms,
-        types: types(file.types.as_ref()),
+        types: types(file.types.as_ref(), asked),
         claims: claims(&member(key, "claims"), file.claims.as_ref(), cx),
         require: required(&member(key, "require"), file.require.as_ref(), cx),
-        require_exp: flag(file.require_exp, true),
+        // An issuer that is asked says itself when a token is over (RFC 7662 §2.2).
+        require_exp: flag(file.require_exp, !asked),
         exp_leeway: seconds(
             &member(key, "leeway.exp"),
             leeway.and_then(|l: &Leeway| l.exp),
@@ -87,7 +92,12 @@ fn distinct(key: &str, issuer: &Issuer, before: &[Issuer], cx: &mut Context<'_>)
             "Give each a name of its own.",
         );
     }
-    if before.iter().any(|other| other.issuer == issuer.issuer) {
+    introspection::distinct(key, issuer, before, cx);
+    let takes_jwts = |issuer: &Issuer| {
+        issuer.issuer.is_some() || !matches!(issuer.keys, KeySource::Introspection(_))
+    };
+    let same = |other: &&Issuer| other.issuer == issuer.issuer && takes_jwts(other);
+    if takes_jwts(issuer) && before.iter().any(|other| same(&other)) {
         let (message, remedy) = match &issuer.issuer {
             Some(_) => (
                 "is the issuer of an earlier entry too",
@@ -99,6 +109,19 @@ fn distinct(key: &str, issuer: &Issuer, before: &[Issuer], cx: &mut Context<'_>)
             ),
         };
         cx.error(&member(key, "issuer"), message, remedy);
+    }
+}
+
+/// Keys about signatures, where no signature is looked at.
+fn means_nothing(key: &str, file: &file::Issuer, cx: &mut Context<'_>) {
+    for (name, given) in [
+        ("algorithms", file.algorithms.is_some()),
+        ("fetch", file.fetch.is_some()),
+    ] {
+        if given {
+            let message = "means nothing beside `introspection`: no keys are fetched or used";
+            cx.error(&member(key, name), message, "Remove it.");
+        }
     }
 }
 
@@ -165,9 +188,10 @@ fn audiences(key: &str, file: &file::Issuer, cx: &mut Context<'_>) -> Audiences 
 
 /// An issuer on the network mostly serves more than one app.
 fn warn_any(key: &str, file: &file::Issuer, cx: &mut Context<'_>) {
-    let is_https =
-        |text: &Option<String>| text.as_ref().is_some_and(|url| url.starts_with("https:"));
-    if is_https(&file.issuer) || is_https(&file.jwks_uri) {
+    let is_https = |text: &String| text.starts_with("https:");
+    let keys = file.jwks_uri.as_ref().map(|urls| urls.keyed(""));
+    let keys = keys.unwrap_or_default();
+    if file.issuer.as_ref().is_some_and(is_https) || keys.iter().any(|(_, url)| is_https(url)) {
         cx.report.warn(
             key,
             "is `any`: a token this issuer made for any other app opens this one",
@@ -242,8 +266,10 @@ pub(super) fn usual_claims() -> Vec<ClaimName> {
     CLAIMS.iter().map(name).collect()
 }
 
-fn types(file: Option<&List<String>>) -> Vec<String> {
+fn types(file: Option<&List<String>>, asked: bool) -> Vec<String> {
     match file {
+        // RFC 6750 §6.1.1; of an issuer that is asked it is `token_type`.
+        None if asked => vec!["bearer".to_owned()],
         None => usual_types(),
         Some(list) => list
             .keyed("")

@@ -5,11 +5,16 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::url::{Url, check_key_url};
-use super::{Context, bounds, secret};
-use crate::config::file::{self, Issuer};
+use super::{Context, bounds, introspection, proxy, secret};
+use crate::config::file::{self, Issuer, List, OneOrMany};
 use crate::config::report::member;
 use crate::config::{Fetch, KeySource};
+
+/// A key set is at so many places at most; each is asked in turn within one attempt.
+const MAX_MIRRORS: usize = 8;
 
 /// Larger files are not keys.
 const MAX_FILE: u64 = 1 << 20;
@@ -45,6 +50,7 @@ fn given(file: &Issuer) -> Vec<&'static str> {
         ("secret", file.secret.is_some()),
         ("secret_file", file.secret_file.is_some()),
         ("secret_env", file.secret_env.is_some()),
+        ("introspection", file.introspection.is_some()),
     ]
     .into_iter()
     .filter_map(|(name, given)| given.then_some(name))
@@ -52,12 +58,8 @@ fn given(file: &Issuer) -> Vec<&'static str> {
 }
 
 fn one(key: &str, file: &Issuer, fetch: Fetch, cx: &mut Context<'_>) -> Option<KeySource> {
-    if let Some(url) = &file.jwks_uri {
-        check_url(key, url, cx)?;
-        return Some(KeySource::JwksUri {
-            url: url.clone(),
-            fetch,
-        });
+    if let Some(urls) = &file.jwks_uri {
+        return mirrors(key, urls, fetch, cx);
     }
     if let Some(path) = &file.jwks_file {
         return jwks_file(key, path, cx).map(KeySource::JwksFile);
@@ -65,12 +67,42 @@ fn one(key: &str, file: &Issuer, fetch: Fetch, cx: &mut Context<'_>) -> Option<K
     if let Some(path) = &file.public_key_file {
         return public_key_file(key, path, cx).map(KeySource::PublicKeyFile);
     }
+    if let Some(endpoint) = &file.introspection {
+        let resolved = introspection::resolve(key, endpoint, file.issuer.as_deref(), cx);
+        return resolved.map(|found| KeySource::Introspection(Box::new(found)));
+    }
     let source = secret::Source {
         inline: file.secret.as_ref(),
         file: file.secret_file.as_deref(),
         env: file.secret_env.as_deref(),
     };
     secret::read(key, &source, cx).map(KeySource::Secret)
+}
+
+/// A key set, and where else it is.
+fn mirrors(
+    key: &str,
+    urls: &OneOrMany<String>,
+    fetch: Fetch,
+    cx: &mut Context<'_>,
+) -> Option<KeySource> {
+    const REMEDY: &str = "Write its URL, such as `https://idp.example.com/keys`, or up to eight.";
+    let mut good = Vec::new();
+    let listed = urls.keyed(key);
+    for (key, url) in &listed {
+        check_url(key, url, &fetch, cx)?;
+        if good.contains(*url) {
+            cx.error(key, "is there twice", "Keep one: a mirror is elsewhere.");
+        }
+        good.push((*url).clone());
+    }
+    if good.is_empty() && !cx.report.is_spoilt(key) {
+        cx.error(key, "is an empty list", REMEDY);
+    }
+    if good.len() > MAX_MIRRORS {
+        cx.error(key, format!("names {} places", good.len()), REMEDY);
+    }
+    Some(KeySource::JwksUri { urls: good, fetch })
 }
 
 /// With no source named, the issuer's URL leads to the keys.
@@ -83,6 +115,7 @@ fn discovery(key: &str, file: &Issuer, fetch: Fetch, cx: &mut Context<'_>) -> Op
         "secret",
         "secret_file",
         "secret_env",
+        "introspection",
     ]
     .iter()
     .any(|name| cx.report.is_spoilt(&member(key, name)));
@@ -93,7 +126,7 @@ fn discovery(key: &str, file: &Issuer, fetch: Fetch, cx: &mut Context<'_>) -> Op
     let Some(issuer) = &file.issuer else {
         cx.report.missing(
             &key,
-            "Write its URL, or where the keys are: `jwks_uri`, `jwks_file`, `public_key_file`, `secret_file` or `secret_env`.",
+            "Write its URL, or where the keys are: `jwks_uri`, `jwks_file`, `public_key_file`, `secret_file`, `secret_env` or `introspection`.",
         );
         return None;
     };
@@ -105,7 +138,7 @@ fn discovery(key: &str, file: &Issuer, fetch: Fetch, cx: &mut Context<'_>) -> Op
         );
         return None;
     }
-    check_url(&key, issuer, cx)?;
+    check_url(&key, issuer, &fetch, cx)?;
     if issuer.contains('?') {
         cx.error(
             &key,
@@ -123,8 +156,8 @@ fn discovery(key: &str, file: &Issuer, fetch: Fetch, cx: &mut Context<'_>) -> Op
     })
 }
 
-fn check_url(key: &str, url: &str, cx: &mut Context<'_>) -> Option<()> {
-    check_key_url(url)
+fn check_url(key: &str, url: &str, fetch: &Fetch, cx: &mut Context<'_>) -> Option<()> {
+    check_key_url(url, &fetch.allow_addresses)
         .map_err(|(message, remedy)| cx.error(key, message, remedy))
         .ok()
 }
@@ -221,5 +254,30 @@ fn fetch(key: &str, file: Option<&file::Fetch>, cx: &mut Context<'_>) -> Fetch {
             cx,
         ),
         ca_file,
+        allow_addresses: addresses(
+            &member(key, "allow_addresses"),
+            file.and_then(|f| f.allow_addresses.as_ref()),
+            cx,
+        ),
     }
+}
+
+/// Addresses that are refused unless they are named here.
+pub(super) fn addresses(
+    key: &str,
+    list: Option<&List<String>>,
+    cx: &mut Context<'_>,
+) -> Vec<IpNet> {
+    const REMEDY: &str = "Write the very address, such as `169.254.7.1`, or a network.";
+    let mut nets = Vec::new();
+    for (key, text) in list.map(|list| list.keyed(key)).unwrap_or_default() {
+        match proxy::network(text) {
+            Some(net) if net.prefix_len() == 0 => {
+                cx.error(&key, "is every address there is", REMEDY);
+            }
+            Some(net) => nets.push(net),
+            None => cx.error(&key, format!("is not a network: {text:?}"), REMEDY),
+        }
+    }
+    nets
 }

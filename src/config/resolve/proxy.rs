@@ -81,7 +81,8 @@ fn check_width(key: &str, net: &IpNet, everybody: bool, cx: &mut Context<'_>) ->
     true
 }
 
-fn network(text: &str) -> Option<IpNet> {
+/// An address, or a network.
+pub(super) fn network(text: &str) -> Option<IpNet> {
     let address = |text: &str| text.parse::<IpAddr>().ok().map(IpNet::from);
     text.parse::<IpNet>()
         .ok()

@@ -1,8 +1,11 @@
 //! URLs that usher itself calls.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use http::Uri;
+use ipnet::IpNet;
+
+use crate::surroundings;
 
 /// A URL taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +61,28 @@ impl Url {
         })
     }
 
+    /// Refuses hosts in the machine's surroundings, save for addresses that are allowed, and hosts
+    /// that some resolvers take for them. Where a name leads is looked at when it is connected to.
+    pub(super) fn check_place(&self, allowed: &[IpNet]) -> Result<(), Wrong> {
+        let is_metadata = match self.ip() {
+            Some(ip) => surroundings::holds(ip) && !allowed.iter().any(|net| net.contains(&ip)),
+            None => surroundings::names(&self.host),
+        };
+        if is_metadata {
+            return Err((
+                "points into the cloud's own metadata network",
+                "Write the identity provider's address: keys never come from there.",
+            ));
+        }
+        if is_odd_number(&self.host) {
+            return Err((
+                "has a number for a host",
+                "Write a name, or an address such as `10.1.2.3`.",
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether the host is this machine.
     pub(super) fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.ip().is_some_and(|ip| ip.is_loopback())
@@ -70,20 +95,9 @@ impl Url {
 }
 
 /// Checks a URL that keys come from.
-pub(super) fn check_key_url(text: &str) -> Result<(), Wrong> {
+pub(super) fn check_key_url(text: &str, allowed: &[IpNet]) -> Result<(), Wrong> {
     let url = Url::parse(text)?;
-    if is_metadata(&url) {
-        return Err((
-            "points into the cloud's own metadata network",
-            "Write the identity provider's address: keys never come from there.",
-        ));
-    }
-    if is_odd_number(&url.host) {
-        return Err((
-            "has a number for a host",
-            "Write a name, or an address such as `10.1.2.3`.",
-        ));
-    }
+    url.check_place(allowed)?;
     match url.scheme.as_str() {
         "https" => Ok(()),
         "http" if url.is_loopback() => Ok(()),
@@ -92,17 +106,6 @@ pub(super) fn check_key_url(text: &str) -> Result<(), Wrong> {
             "Write `https://`; plain http is for localhost alone.",
         )),
         _ => Err(("is neither https nor http", "Write `https://`.")),
-    }
-}
-
-/// Link-local addresses and what clouds use for instance metadata.
-fn is_metadata(url: &Url) -> bool {
-    const AWS_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-    const ALIBABA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
-    match url.ip() {
-        Some(IpAddr::V4(ip)) => ip.is_link_local() || ip == ALIBABA,
-        Some(IpAddr::V6(ip)) => ip.is_unicast_link_local() || ip == AWS_V6,
-        None => url.host.trim_end_matches('.') == "metadata.google.internal",
     }
 }
 
@@ -133,7 +136,7 @@ mod tests {
             "http://127.0.0.1/keys",
             "http://[::1]:9/keys?x=1",
         ] {
-            assert_eq!(check_key_url(good), Ok(()), "{good}");
+            assert_eq!(check_key_url(good, &[]), Ok(()), "{good}");
         }
     }
 
@@ -158,7 +161,7 @@ mod tests {
             "https://2852039166/",
             "https://0xa9fea9fe/",
         ] {
-            assert!(check_key_url(bad).is_err(), "{bad}");
+            assert!(check_key_url(bad, &[]).is_err(), "{bad}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::fixture::{Fixture, NOW, SECRET, futures_now, issuer, settings, token}
 use crate::config::{Algorithm, KeySource};
 use crate::denial::Reason;
 use crate::identify::held::Held;
-use crate::identify::issuer::Issuer;
+use crate::identify::issuer::{Issuer, Proof};
 use crate::identify::key::Key;
 use crate::identify::key_set::KeySet;
 use crate::identify::keys::{Keys, Patience};
@@ -126,7 +126,7 @@ fn a_setting_that_matters_changes_the_generation() {
             max_waiters: 0,
             key_wait: Duration::ZERO,
         };
-        let held = Held::of(&changed, keys, patience);
+        let held = Held::of(&changed, Proof::Keys(keys), patience);
         Issuer::new(&changed, held, &settings).generation
     };
     let plain = generation(&|_| {});

@@ -105,6 +105,7 @@ pub(super) fn fetch() -> config::Fetch {
         refresh: Duration::from_secs(300),
         max_stale: Duration::from_secs(3600),
         ca_file: None,
+        allow_addresses: Vec::new(),
     }
 }
 
@@ -131,6 +132,7 @@ pub(super) fn settings(issuers: Vec<config::Issuer>) -> Settings {
         identity_bytes: 8192,
         files: config::Files::default(),
         users: 0,
+        state: None,
     }
 }
 

@@ -29,7 +29,10 @@ impl Fetched {
     ) -> Self {
         let server = IssuerServer::start(answer).await;
         let url = server.url("/jwks");
-        Self::run(server, change, |fetch| KeySource::JwksUri { url, fetch })
+        Self::run(server, change, |fetch| KeySource::JwksUri {
+            urls: vec![url],
+            fetch,
+        })
     }
 
     fn run(

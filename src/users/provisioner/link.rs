@@ -12,7 +12,7 @@ use redis::{Cmd, RedisError, RedisResult, Value};
 use tokio::sync::OnceCell;
 
 use super::address::Address;
-use super::breaker::Breaker;
+use crate::breaker::Breaker;
 use crate::users::StartError;
 use crate::users::settings::StreamsSettings;
 
@@ -74,7 +74,7 @@ impl Link {
         Ok(Self {
             address: Address::new(settings)?,
             shared: ArcSwap::from_pointee(Cell::new()),
-            breaker: Breaker::new(open),
+            breaker: Breaker::new("redis", open),
             connect: settings.connect_timeout,
             response: settings.response_timeout,
         })

@@ -1,7 +1,6 @@
 //! Who creates a user on first sight.
 
 mod address;
-mod breaker;
 mod delivery;
 mod link;
 mod mailbox;

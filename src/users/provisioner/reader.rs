@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::breaker::pause;
 use super::link::{Connection, Link};
 use super::mailbox::Mailbox;
 use super::reply;
+use crate::breaker::pause;
 
 /// Entries in one answer.
 const COUNT: usize = 100;

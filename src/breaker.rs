@@ -1,4 +1,4 @@
-//! Leaves a Redis alone that has just failed, so that it costs a request nothing but its 503.
+//! Leaves a peer alone that has just failed, so that it costs a request nothing but its 503.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// With this longest pause, and the time a try takes, a Redis that is back is in use again
+/// With this longest pause, and the time a try takes, a peer that is back is in use again
 /// well within five seconds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -19,8 +19,10 @@ const OUTAGE: u32 = 3;
 /// While one try is under way, nobody else tries.
 const TRY: Duration = Duration::from_secs(1);
 
+/// Whether a peer is worth trying.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub struct Breaker {
+    peer: Box<str>,
     state: Mutex<State>,
     open: Gauge,
 }
@@ -33,8 +35,10 @@ struct State {
 }
 
 impl Breaker {
-    pub(super) fn new(open: Gauge) -> Self {
+    /// For the peer that logs call so; `open` shows 1 while it is left alone.
+    pub fn new(peer: &str, open: Gauge) -> Self {
         Self {
+            peer: peer.into(),
             state: Mutex::default(),
             open,
         }
@@ -42,7 +46,7 @@ impl Breaker {
 
     /// Whether trying makes sense now. After a pause one caller gets a yes, and the next one
     /// only when that try has ended or taken too long: a caller who leaves blocks nobody.
-    pub(super) fn allows(&self) -> bool {
+    pub fn allows(&self) -> bool {
         let mut state = self.state.lock();
         let Some(until) = state.until else {
             return true;
@@ -56,28 +60,29 @@ impl Breaker {
     }
 
     /// Whether there is an outage, so that nobody should wait for it to end.
-    pub(super) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.state.lock().until.is_some()
     }
 
-    pub(super) fn success(&self) {
+    /// The peer has answered.
+    pub fn success(&self) {
         let mut state = self.state.lock();
         if state.until.take().is_some() {
-            tracing::info!("redis is reachable again");
+            tracing::info!(peer = %self.peer, "reachable again");
             self.open.set(0);
         }
         state.failures = 0;
     }
 
     /// Counts a failure; several callers who notice the same one report it once.
-    pub(super) fn failure(&self, why: &str) {
+    pub fn failure(&self, why: &str) {
         let mut state = self.state.lock();
         state.failures = state.failures.saturating_add(1);
         let Some(beyond) = state.failures.checked_sub(OUTAGE) else {
             return;
         };
         if state.until.is_none() {
-            tracing::warn!(why, "redis is left alone for a while");
+            tracing::warn!(peer = %self.peer, why, "left alone for a while");
             self.open.set(1);
         }
         state.until = Some(Instant::now() + pause(beyond));
@@ -85,7 +90,7 @@ impl Breaker {
 }
 
 /// Doubling from 100 ms to 2 s; between half and the whole of it, so that processes spread.
-pub(super) fn pause(failures: u32) -> Duration {
+pub fn pause(failures: u32) -> Duration {
     let whole = FIRST_PAUSE
         .saturating_mul(1 << failures.min(8))
         .min(LONGEST_PAUSE);
@@ -99,7 +104,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_caller_tries_after_each_pause() {
-        let breaker = Breaker::new(Gauge::default());
+        let breaker = Breaker::new("test", Gauge::default());
         for _ in 0..OUTAGE {
             assert!(breaker.allows() && !breaker.is_open());
             breaker.failure("test");
