@@ -90,7 +90,7 @@ fn values_have_types() {
         ("traces: { endpoint: 'http://c:4318', ca_file: /x }\n", 4, "traces.ca_file", "is for TLS"),
         ("log: { denials_per_second: 0 }\n", 4, "log.denials_per_second", "is too small: 0. Write 1 or more."),
         ("log: { denials_per_second: 1s }\n", 4, "log.denials_per_second", "whole number"),
-        ("headers: { X-User-Id: id, X--User-Id: email }\n", 4, "headers.", "reads the same as"),
+        ("headers: { X-User-Id: id, X--User-Id: email }\n", 4, "headers.X--User-Id", "reads the same as"),
         ("headers_preset: authelai\n", 4, "headers_preset", "Did you mean `authelia`?"),
         ("tokens: { from: [{ cookie: a, header: b }] }\n", 4, "tokens.from[0]", "Write one key"),
         ("tokens: { from: [cookie] }\n", 4, "tokens.from[0]", "is a word without a value. Write it with its value"),
