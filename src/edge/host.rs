@@ -47,7 +47,8 @@ fn read(text: &str) -> Result<Cow<'_, str>, Denial> {
     let (name, port) = split_port(text)?;
     // `parse` alone would take `+80`.
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    if !port.is_empty() && !(digits && port.parse::<u16>().is_ok()) {
+    let good = digits && (port.is_empty() || port.parse::<u16>().is_ok());
+    if !good {
         return Err(refused("Host has no valid port"));
     }
     if name.starts_with('[') {
