@@ -13,10 +13,13 @@ fuzz_target!(|text: &str| {
     }
     if let Err(problems) = config::parse(text, "fuzz.yaml", &env) {
         assert!(!problems.is_empty());
-        let lines = text.split('\n').count() + 1;
+        // To YAML a bare carriage return ends a line, too.
+        let lines = text.split(['\r', '\n']).count() + 1;
         for problem in problems {
             assert!(problem.line.is_none_or(|line| line <= lines), "{problem}");
-            assert!(!problem.to_string().contains("hunter2hunter2"), "{problem}");
+            // Unless it stands in the text itself, where anybody can read it.
+            let shown = problem.to_string().contains("hunter2hunter2");
+            assert!(!shown || text.contains("hunter2hunter2"), "{problem}");
         }
     }
 });

@@ -8,6 +8,7 @@ use usher::identify::fingerprint;
 use super::forge_stage::{NOW, SIGNATURE, Stage};
 use crate::accounts::stage::Stage as Accounts;
 use crate::common::app::answer;
+use crate::common::command::{Running, usher as command};
 use crate::common::{App, Client, Issuer, KeyServer, Mood, Usher, eventually};
 
 fn verifications(usher: &Usher) -> f64 {
@@ -414,27 +415,39 @@ fn k15_tokens_chosen_to_collide() {
 
 #[test]
 fn k16_rules_that_were_tightened() {
-    // A configuration is read once; what it changes begins with a process that knows no verdicts.
     let (app, issuer) = (App::start(), Issuer::new());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("usher.yaml");
+    let write = |audience: &str| {
+        let entry = issuer
+            .yaml()
+            .replace("audiences: [app]", &format!("audiences: [{audience}]"));
+        let more = "listen: 127.0.0.1:0\nadmin: off\n";
+        let text = format!(
+            "{more}upstream: http://{}\nissuers: [{entry}]\n",
+            app.address
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    write("app");
+    let running = Running::start(&mut command(&["serve", "--config", file.to_str().unwrap()]));
+    let address = running.address("listening");
+    let status = |token: &str| {
+        let mut client = Client::connect(address);
+        client.send(request("/", token));
+        client.reply().unwrap().status
+    };
     let token = issuer.token("alice");
-    let usher = Usher::start(&app, &issuer, "");
-    assert_eq!(usher.get("/", &token).status, 200);
-    drop(usher);
-    let tighter = issuer
-        .yaml()
-        .replace("audiences: [app]", "audiences: [app2]");
-    let usher = Usher::configured(&format!(
-        "upstream: http://{}\nissuers: [{tighter}]\n",
-        app.address
-    ));
-    assert_eq!(usher.get("/", &token).status, 401);
-    let fit = issuer.token_with("alice", json!({ "aud": "app2" }));
-    assert_eq!(usher.get("/", &fit).status, 200);
-    let page = include_str!("../../ARCHITECTURE.md");
-    assert!(
-        page.contains("Of the configuration, not yet: a file is read once."),
-        "then this test has to change"
+    assert_eq!(
+        [0, 0].map(|_: i32| status(&token)),
+        [200; 2],
+        "it is remembered"
     );
+    write("app2");
+    running.signal("HUP");
+    eventually("the new rules", || (status(&token) == 401).then_some(()));
+    let fit = issuer.token_with("alice", json!({ "aud": "app2" }));
+    assert_eq!([status(&fit), status(&token)], [200, 401]);
 }
 
 #[test]

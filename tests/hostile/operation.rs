@@ -428,7 +428,7 @@ fn p09_half_a_reload() {
         app.address,
         issuer.yaml()
     );
-    std::fs::write(&config, text).unwrap();
+    std::fs::write(&config, &text).unwrap();
     let running = Running::start(&mut command(&[
         "serve",
         "--config",
@@ -442,8 +442,26 @@ fn p09_half_a_reload() {
         assert_eq!(client.reply().unwrap().status, 200, "{what}");
     };
     serves("at first");
-    // A configuration is read once: what is written into it later changes nothing.
-    std::fs::write(&config, "routes: [{ path: /**, access: public }]\n").unwrap();
+    // Bad files change nothing, whole or half: the one before stays whole.
+    for bad in [
+        "routes: [{ path: /**, access: public }]\n",
+        "upstream: [\n",
+        "",
+    ] {
+        std::fs::write(&config, bad).unwrap();
+        running.signal("HUP");
+        serves("after a bad file");
+    }
+    std::fs::write(
+        &config,
+        format!("{text}routes: [{{ path: /**, access: public }}]\nnonsense: true\n"),
+    )
+    .unwrap();
+    running.signal("HUP");
+    eventually("it is refused", || {
+        running.err().contains("nonsense").then_some(())
+    });
+    serves("after it was refused");
     // What is read again are certificates, and half of a pair is none.
     let other = authority.server("other", &["a.test"]);
     std::fs::copy(&other.key, &pair.key).unwrap();
