@@ -13,6 +13,8 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request};
 use tokio::runtime::Runtime;
 
+use super::tls::Session;
+
 /// How long an answer may take, so that what holds one up fails a test and does not only delay it:
 /// well under the times after which usher ends what stands still.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -168,9 +170,23 @@ pub struct Frames {
 }
 
 /// What frames go through.
-pub trait Wire: Read + Write + Send {}
+pub trait Wire: Read + Write + Send {
+    /// Ends our direction.
+    fn finish(&mut self);
+}
 
-impl<T: Read + Write + Send> Wire for T {}
+impl Wire for TcpStream {
+    fn finish(&mut self) {
+        let _ = self.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+impl Wire for Session {
+    fn finish(&mut self) {
+        self.conn.send_close_notify();
+        let _ = self.flush();
+    }
+}
 
 /// A frame that came.
 #[derive(Debug)]
@@ -230,7 +246,7 @@ impl Frames {
 
     /// Ends our direction of the connection.
     pub fn finish(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        self.stream.finish();
     }
 
     /// Sends a head, its fields as literals that nothing indexes (RFC 7541 §6.2.2).
