@@ -25,6 +25,7 @@ pub struct Drain {
 #[derive(Clone, Debug)]
 pub struct Guard {
     phase: watch::Receiver<Phase>,
+    leaving: Arc<AtomicBool>,
     /// The same without a lock, for whoever looks often.
     draining: Arc<AtomicBool>,
     _alive: mpsc::Sender<Infallible>,
@@ -39,6 +40,7 @@ impl Drain {
             phase: sender,
             guard: Guard {
                 phase,
+                leaving: Arc::default(),
                 draining: Arc::default(),
                 _alive: alive,
             },
@@ -51,6 +53,12 @@ impl Drain {
         self.guard.clone()
     }
 
+    /// Lets clients know with each answer that they should connect elsewhere: what is told before
+    /// connections are closed costs nobody a request.
+    pub fn leave(&self) {
+        self.guard.leaving.store(true, Ordering::Release);
+    }
+
     /// Tells everybody to finish, and waits until the last guard is gone.
     pub async fn finish(self) {
         let Self {
@@ -58,6 +66,7 @@ impl Drain {
             guard,
             mut finished,
         } = self;
+        guard.leaving.store(true, Ordering::Release);
         guard.draining.store(true, Ordering::Release);
         phase.send_replace(Phase::Draining);
         drop(guard);
@@ -78,6 +87,11 @@ impl Guard {
         let _ = self.phase.wait_for(|phase| *phase == Phase::Draining).await;
     }
 
+    /// Whether the end is near, so that a connection is not to be kept after its next answer.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
     /// Whether it is time to finish.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
@@ -92,7 +106,9 @@ mod tests {
     async fn the_end_waits_for_the_last_guard() {
         let drain = Drain::new();
         let mut guard = drain.guard();
-        assert!(!guard.is_draining());
+        assert!(!guard.is_leaving());
+        drain.leave();
+        assert!(guard.is_leaving() && !guard.is_draining());
         let end = tokio::spawn(drain.finish());
         guard.draining().await;
         assert!(!end.is_finished());

@@ -174,6 +174,7 @@ async fn end(
     drain: Drain,
 ) -> Ended {
     readiness.drain();
+    drain.leave();
     tracing::info!(pause = ?shutdown.pause, deadline = ?shutdown.deadline, "ending: not ready any more");
     tokio::time::sleep(shutdown.pause).await;
     accepting.shutdown().await;

@@ -5,10 +5,13 @@ mod ending;
 mod secrets;
 
 use std::collections::BTreeSet;
+use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::common::{App, Client, Issuer, Reply, Usher, eventually};
+use crate::common::app::{Answer, answer};
+use crate::common::http2::{Http2, get, request};
+use crate::common::{App, Client, Issuer, Reply, Usher, eventually, websocket};
 
 #[track_caller]
 fn ask(usher: &Usher, method: &str, path: &str) -> Reply {
@@ -76,6 +79,40 @@ fn a_client_that_says_nothing_does_not_hold_up_the_admin_listener() {
     let usher = Usher::start(&app, &issuer, "");
     let _silent: Vec<_> = (0..32).map(|_| Client::connect(usher.admin)).collect();
     assert_eq!(ask(&usher, "GET", "/livez").status, 200);
+}
+
+#[test]
+fn requests_are_counted_by_what_they_are_spoken_in() {
+    let app = App::with(|asked| match asked.header("upgrade") {
+        Some(_) => websocket::echo(asked),
+        None => Answer::Bytes(answer("200 OK", "", "hello")),
+    });
+    let issuer = Issuer::new();
+    let usher = Usher::start(&app, &issuer, "");
+    let token = issuer.token("alice");
+    assert_eq!(usher.get("/", &token).status, 200);
+    assert_eq!(usher.get_as_nobody("/").status, 401);
+    let client = Http2::connect(usher.address);
+    for _ in 0..3 {
+        assert_eq!(client.ask(get("/", &token)).unwrap().status, 200);
+    }
+    let call = request(http::Method::POST, "/a.B/C", &token);
+    let call = call.header("content-type", "application/grpc");
+    let answered = client.upload(call.body(()).unwrap(), "x".into(), None);
+    assert_eq!(answered.unwrap().status, 200);
+    let socket = websocket::open(TcpStream::connect(usher.address).unwrap(), &token);
+    let count = |protocol: &str| {
+        usher.metric(&format!(
+            "usher_protocol_requests_total{{protocol=\"{protocol}\"}}"
+        ))
+    };
+    let counts = ["http1", "http2", "grpc", "tunnel"].map(count);
+    assert_eq!(counts, [2.0, 3.0, 1.0, 1.0]);
+    assert_eq!(usher.metric("usher_upstream_tunnels"), 1.0);
+    drop(socket);
+    eventually("the end of the tunnel", || {
+        (usher.metric("usher_upstream_tunnels") == 0.0).then_some(())
+    });
 }
 
 /// The names and labels of all series.

@@ -108,7 +108,14 @@ fn an_app_that_does_not_prove_who_it_is_is_not_believed() {
             "TLS: ",
         ),
     ] {
-        House::new(&upstream).fails(phrase);
+        let house = House::new(&upstream);
+        house.fails(phrase);
+        let cause = match phrase {
+            "TLS: " => "malformed",
+            _ => "certificate_refused",
+        };
+        let failures = format!("usher_upstream_handshake_failures_total{{cause=\"{cause}\"}}");
+        assert_eq!(house.usher.metric(&failures), 1.0, "{upstream}");
     }
     assert_eq!(
         app.count(),

@@ -262,7 +262,7 @@ impl Connection<'_> {
                 return Ok(());
             };
             let tunnel = response.tunnel.take();
-            let keep = asked.keep && !look.is_draining();
+            let keep = asked.keep && !look.is_leaving();
             if let Some(tunnel) = tunnel {
                 self.client.switch(response).await?;
                 self.watch.become_tunnel();

@@ -13,6 +13,8 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request};
 use tokio::runtime::Runtime;
 
+use super::tls::Session;
+
 /// How long an answer may take, so that what holds one up fails a test and does not only delay it:
 /// well under the times after which usher ends what stands still.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -164,13 +166,33 @@ async fn read_body(stream: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
 
 /// A connection on which frames are put together by hand (RFC 9113 §4.1).
 pub struct Frames {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
+}
+
+/// What frames go through.
+pub trait Wire: Read + Write + Send {
+    /// Ends our direction.
+    fn finish(&mut self);
+}
+
+impl Wire for TcpStream {
+    fn finish(&mut self) {
+        let _ = self.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+impl Wire for Session {
+    fn finish(&mut self) {
+        self.conn.send_close_notify();
+        let _ = self.flush();
+    }
 }
 
 /// A frame that came.
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
+    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -190,12 +212,19 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 impl Frames {
     /// Connects and sends the preface with empty settings.
     pub fn connect(address: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(address).unwrap();
+        let stream = TcpStream::connect(address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
+        Self::over(stream)
+    }
+
+    /// The same on a connection that is there.
+    pub fn over(mut stream: impl Wire + 'static) -> Self {
         stream.write_all(PREFACE).unwrap();
-        let mut frames = Self { stream };
+        let mut frames = Self {
+            stream: Box::new(stream),
+        };
         frames.send(SETTINGS, 0, 0, &[]);
         frames
     }
@@ -217,7 +246,7 @@ impl Frames {
 
     /// Ends our direction of the connection.
     pub fn finish(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        self.stream.finish();
     }
 
     /// Sends a head, its fields as literals that nothing indexes (RFC 7541 §6.2.2).
@@ -234,9 +263,18 @@ impl Frames {
         self.stream.read_exact(&mut payload).ok()?;
         Some(Frame {
             kind: head[3],
+            flags: head[4],
             stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff,
             payload,
         })
+    }
+
+    /// Whether the other side has closed the connection, and is not just silent.
+    pub fn is_closed(&mut self) -> bool {
+        match self.stream.read(&mut [0]) {
+            Ok(length) => length == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        }
     }
 
     /// What becomes of a stream: its answer's status, or that it was refused.
@@ -273,7 +311,7 @@ fn code(payload: &[u8]) -> u32 {
 
 /// The status at the front of a header block: one of the static table (RFC 7541 appendix A), or
 /// a literal with a name of it.
-fn status(block: &[u8]) -> u16 {
+pub fn status(block: &[u8]) -> u16 {
     const INDEXED: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     match block {
         [index @ 0x88..=0x8e, ..] => INDEXED[usize::from(index - 0x88)],

@@ -20,6 +20,7 @@ pub mod redis;
 pub mod served;
 pub mod tls;
 pub mod usher;
+pub mod websocket;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};

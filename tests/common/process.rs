@@ -43,6 +43,12 @@ impl Process {
         matches!(child.try_wait(), Ok(Some(_)))
     }
 
+    /// How the process has ended, if it has.
+    pub fn status(&self) -> Option<std::process::ExitStatus> {
+        let mut child = self.child.lock().expect("not poisoned");
+        child.try_wait().expect("a child")
+    }
+
     /// Gives the process a moment to end by itself, then ends it.
     pub fn finish(&self) {
         let deadline = Instant::now() + Duration::from_secs(5);

@@ -40,6 +40,11 @@ impl Served {
         served.collect()
     }
 
+    /// One of these.
+    pub fn start(yaml: &str) -> Self {
+        Self::all(yaml, 1).remove(0)
+    }
+
     pub fn connect(&self) -> Client {
         Client::connect(self.address)
     }
@@ -48,6 +53,25 @@ impl Served {
         let mut client = Client::connect(self.admin);
         client.send(format!("GET {path} HTTP/1.1\r\nhost: admin\r\n\r\n"));
         client.reply().expect("no answer from the admin listener")
+    }
+
+    /// The bytes of memory that it has now.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
+        kilobytes.parse::<u64>().unwrap() * 1024
+    }
+
+    /// Tells it to end, as Kubernetes does.
+    pub fn stop(&self) {
+        self.process.signal("TERM");
+    }
+
+    /// Its exit code, once it has ended; `None` when a signal has ended it.
+    pub fn ended(&self) -> Option<i32> {
+        eventually("the end of usher", || self.process.status()).code()
     }
 
     /// What it wrote to standard error.
@@ -64,8 +88,21 @@ impl Served {
 fn spawn(yaml: &str) -> (Process, TempDir) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("usher.yaml");
-    let more = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nworkers: 1\nlog: { access: false }\n";
-    std::fs::write(&path, format!("{yaml}\n{more}")).unwrap();
+    let mut text = yaml.to_owned();
+    for (key, value) in [
+        ("listen", "127.0.0.1:0"),
+        ("admin", "127.0.0.1:0"),
+        ("workers", "1"),
+        ("log", "{ access: false }"),
+    ] {
+        if !yaml
+            .lines()
+            .any(|line| line.starts_with(&format!("{key}:")))
+        {
+            text.push_str(&format!("\n{key}: {value}"));
+        }
+    }
+    std::fs::write(&path, text).unwrap();
     let errors = File::create(folder.path().join("log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_usher"));
     command

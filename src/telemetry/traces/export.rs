@@ -102,7 +102,7 @@ impl Exporter {
     }
 
     /// Waits until there are enough spans, or the first of them has waited long enough.
-    async fn gather(&mut self, spans: &mut Vec<Box<Ended>>) -> More {
+    async fn gather(&mut self, spans: &mut Vec<Ended>) -> More {
         let mut until = None;
         while spans.len() < self.batch {
             let message = match until {
@@ -115,7 +115,7 @@ impl Exporter {
             match message {
                 Some(Message::Ended(ended)) => {
                     until.get_or_insert_with(|| Instant::now() + self.every);
-                    spans.push(ended);
+                    spans.push(*ended);
                 }
                 Some(Message::Flush(tell)) => return More::Asked(tell),
                 None => return More::Never,
@@ -125,7 +125,7 @@ impl Exporter {
     }
 
     /// Sends a message, more than once if need be.
-    async fn send(&mut self, spans: &[Box<Ended>]) {
+    async fn send(&mut self, spans: &[Ended]) {
         let message = Bytes::from(span::message(&self.resource, spans));
         let count = spans.len() as u64;
         let mut pauses = PAUSES.iter();

@@ -81,7 +81,7 @@ impl Span {
 }
 
 /// A message for a collector.
-pub(super) fn message(resource: &Resource, spans: &[Box<Ended>]) -> Vec<u8> {
+pub(super) fn message(resource: &Resource, spans: &[Ended]) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
     let message = json!({ "resourceSpans": [{
         "resource": { "attributes": [

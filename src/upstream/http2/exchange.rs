@@ -55,7 +55,7 @@ pub(in crate::upstream) struct Body {
     idle: Duration,
     deadline: Deadline,
     length: Option<u64>,
-    _place: Place,
+    place: Place,
 }
 
 impl Exchange {
@@ -123,7 +123,7 @@ impl Exchange {
                 idle,
                 deadline: Deadline::default(),
                 length,
-                _place: self.place,
+                place: self.place,
             },
         })
     }
@@ -173,7 +173,11 @@ impl Body {
             Poll::Pending => {
                 self.deadline.start_if_still(self.idle);
                 let late = self.deadline.poll(cx);
-                late.map(|()| Err(BodyError::TimedOut))
+                late.map(|()| {
+                    // Perhaps it is this body alone; whoever comes next need not find out.
+                    self.place.complain();
+                    Err(BodyError::TimedOut)
+                })
             }
         }
     }
