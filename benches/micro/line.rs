@@ -20,10 +20,11 @@ pub(crate) fn run(count: usize) {
     let made = Made::before(port, parts::SEEN, 1);
     let worker = Arc::new(Worker {
         sidecar: made.sidecar.clone(),
-        pool: Arc::new(Pool::new(
+        pools: Box::new([Arc::new(Pool::new(
+            made.settings.upstreams()[0],
             &made.settings,
             usher::upstream::Metrics::default(),
-        )),
+        ))]),
     });
     let (client, server) = pair(&runtime);
     let address = server.peer_addr().expect("an address");
