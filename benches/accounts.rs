@@ -78,7 +78,11 @@ fn run(users: usize, logins: usize) {
     fill(&file, users);
     let worker = usher::sidecar::Worker {
         sidecar: parts.sidecar,
-        pool: std::sync::Arc::new(Pool::new(&settings, Metrics::default())),
+        pools: Box::new([std::sync::Arc::new(Pool::new(
+            settings.upstreams()[0],
+            &settings,
+            Metrics::default(),
+        ))]),
     };
     // Signed beforehand: that is the customer's work. Spread over all users.
     let now = Clock::System.now();

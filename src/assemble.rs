@@ -105,10 +105,10 @@ pub struct Assembled {
     pub refreshers: Vec<Refresher>,
     /// What the workers' pools count.
     pub pools: upstream::Metrics,
-    /// TLS to the app, where it is spoken.
-    pub upstream_tls: Option<tls::Client>,
     /// What sends spans, where that is configured.
     pub exporter: Option<Exporter>,
+    /// TLS to each of the apps, where it is spoken, in the order of [`Config::upstreams`].
+    pub upstream_tls: Vec<Option<tls::Client>>,
     /// What is counted about certificates.
     pub tls_metrics: tls::Metrics,
     parts: Parts,
@@ -121,7 +121,7 @@ struct Parts {
     users: Option<UsersPart>,
     accounts: Option<AccountsPart>,
     asked: Option<AskedPart>,
-    upstream_tls: Option<TlsPart>,
+    upstream_tls: Vec<Option<TlsPart>>,
 }
 
 type UsersPart = Part<config::users::Settings, Arc<Users>>;
@@ -206,7 +206,7 @@ async fn build(
         asked: asked(settings, (&users_part, &accounts_part), &lasting, taken).await?,
         users: users_part,
         accounts: accounts_part,
-        upstream_tls: upstream_tls(&settings.upstream, &lasting, taken).await?,
+        upstream_tls: upstream_tls(settings, &lasting, taken).await?,
     };
     let own = made(&parts.accounts).zip(project);
     let own = own.map(|(accounts, project)| Own::new(accounts, project));
@@ -230,7 +230,7 @@ async fn build(
         identify,
         refreshers,
         pools: lasting.pools.clone(),
-        upstream_tls: made(&parts.upstream_tls),
+        upstream_tls: parts.upstream_tls.iter().map(made).collect(),
         tls_metrics: lasting.tls.clone(),
         exporter: None,
         parts,
@@ -336,19 +336,25 @@ async fn asked(
 }
 
 async fn upstream_tls(
-    settings: &config::Upstream,
+    settings: &Config,
     lasting: &Lasting,
     taken: &Parts,
-) -> Result<Option<TlsPart>, StartError> {
-    let (Some(tls), Address::Tcp(host, _)) = (&settings.tls, &settings.address) else {
-        return Ok(None);
-    };
-    let made_of = (host.clone(), tls.clone(), settings.http2);
-    let making = async { tls::client(host, tls, settings.http2).map_err(StartError::Tls) };
-    // Its files are followed by themselves.
-    let made_of = (made_of, Files::default());
-    let part = Part::take_over(&taken.upstream_tls, made_of, lasting, making);
-    part.await.map(Some)
+) -> Result<Vec<Option<TlsPart>>, StartError> {
+    let mut all = Vec::new();
+    for app in settings.upstreams() {
+        let (Some(tls), Address::Tcp(host, _)) = (&app.tls, &app.address) else {
+            all.push(None);
+            continue;
+        };
+        // Its files are followed by themselves.
+        let made_of = ((host.clone(), tls.clone(), app.http2), Files::default());
+        let making = async { tls::client(host, tls, app.http2).map_err(StartError::Tls) };
+        let before = taken.upstream_tls.iter().flatten();
+        all.push(Some(
+            Part::take_over(before, made_of, lasting, making).await?,
+        ));
+    }
+    Ok(all)
 }
 
 fn edge(settings: &Config, instance: &str) -> Edge {

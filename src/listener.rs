@@ -300,7 +300,7 @@ async fn serve(
                 Some(accepted) => server.start(&worker, accepted),
                 None => break,
             },
-            _ = sweep.tick() => worker.load().pool.sweep(),
+            _ = sweep.tick() => worker.load().pools.iter().for_each(|pool| pool.sweep()),
         }
     }
     watchman.abort();

@@ -1,6 +1,7 @@
 //! Where a request goes and what is asked of it: the first route that matches decides.
 
 mod pattern;
+mod prefix;
 
 use std::collections::HashMap;
 
@@ -14,6 +15,7 @@ use crate::head::RequestHead;
 use crate::identity::{Kept, Slot};
 
 use pattern::Pattern;
+pub use prefix::Prefix;
 
 /// A match, and what is asked of a request that matches.
 #[derive(Debug)]
@@ -34,6 +36,10 @@ pub struct Route {
     pub first_sight: FirstSight,
     /// Whether what streams may go on when the token has expired.
     pub outlives_token: bool,
+    /// Which of the apps gets its requests; `None` where there is none.
+    pub upstream: Option<usize>,
+    /// What becomes of the path, if that is to change.
+    pub prefix: Option<Prefix>,
     /// The projects whose external users may pass.
     pub projects: Vec<String>,
     /// Whether external users who are suspended are refused.
@@ -230,6 +236,8 @@ impl Route {
             cors: Cors::Answer(settings.cors.origins.clone()),
             first_sight: FirstSight::Off,
             outlives_token: false,
+            upstream: None,
+            prefix: None,
             projects: Vec::new(),
             deny_suspended: false,
             opaque: false,
@@ -306,6 +314,8 @@ impl Route {
             },
             first_sight: route.first_sight.unwrap_or(settings.first_sight),
             outlives_token: route.outlives_token,
+            upstream: settings.place_of(route.upstream.as_ref()),
+            prefix: Prefix::new(&route.prefix),
             projects: route.projects.clone(),
             deny_suspended: route.deny_suspended,
             opaque: route.opaque_paths,
@@ -326,6 +336,8 @@ impl Route {
             cors: Cors::Off,
             first_sight: settings.first_sight,
             outlives_token: false,
+            upstream: settings.place_of(None),
+            prefix: None,
             projects: Vec::new(),
             deny_suspended: false,
             opaque: false,

@@ -50,8 +50,8 @@ pub struct Sidecar {
 pub struct Worker {
     /// What all workers share.
     pub sidecar: Arc<Sidecar>,
-    /// Connections that no other worker uses.
-    pub pool: Arc<Pool>,
+    /// Connections that no other worker uses, by app.
+    pub pools: Box<[Arc<Pool>]>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -150,6 +150,11 @@ impl Worker {
             return Ok(answer.response);
         }
 
+        let pool = route.upstream.and_then(|place| self.pools.get(place));
+        let pool = pool.ok_or_else(nowhere)?;
+        if let Some(prefix) = &route.prefix {
+            prefix.apply(&mut head)?;
+        }
         let outgoing = Outgoing {
             peer,
             arrival: &arrival,
@@ -157,10 +162,7 @@ impl Worker {
             head,
             body,
         };
-        let mut answer = sidecar
-            .upstream
-            .send(&self.pool, admission, outgoing)
-            .await?;
+        let mut answer = sidecar.upstream.send(pool, admission, outgoing).await?;
         grant.apply_to_app(&mut answer.fields);
         record.ended(Outcome::Forwarded, answer.status);
         Ok(answer.into())
@@ -239,6 +241,14 @@ pub(crate) fn untrusted() -> Denial {
     Denial::new(
         Reason::ProxyUntrusted,
         "who asks is not among `trusted_proxies`",
+    )
+}
+
+/// Somebody forwards requests to a usher that is only asked about them.
+fn nowhere() -> Denial {
+    Denial::new(
+        Reason::UpstreamUnreachable,
+        "there is no `upstream`: this usher only decides",
     )
 }
 

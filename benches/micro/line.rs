@@ -33,10 +33,11 @@ fn converse(address: SocketAddr, turn: (&str, &[u8]), count: usize) {
     let made = Made::before(port, parts::SEEN, 1);
     let worker = Arc::new(Worker {
         sidecar: made.sidecar.clone(),
-        pool: Arc::new(Pool::new(
+        pools: Box::new([Arc::new(Pool::new(
+            made.settings.upstreams()[0],
             &made.settings,
             usher::upstream::Metrics::default(),
-        )),
+        ))]),
     });
     let (client, server) = pair(&runtime);
     runtime.spawn(async move {

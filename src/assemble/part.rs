@@ -15,17 +15,18 @@ pub(super) struct Part<S, T> {
 
 impl<S: PartialEq, T: Clone> Part<S, T> {
     /// The part of before if it was made of these settings and files, or else what `make` makes.
-    pub(super) async fn take_over<E>(
-        before: &Option<Self>,
+    pub(super) async fn take_over<'b, E>(
+        before: impl IntoIterator<Item = &'b Self>,
         (settings, files): (S, Files),
         lasting: &Lasting,
         make: impl Future<Output = Result<T, E>>,
     ) -> Result<Self, E>
     where
-        S: Clone,
+        S: Clone + 'b,
+        T: 'b,
     {
         let same = |part: &&Self| part.settings == settings && part.files == files;
-        if let Some(part) = before.as_ref().filter(same) {
+        if let Some(part) = before.into_iter().find(same) {
             return Ok(part.clone());
         }
         Ok(Self {

@@ -51,12 +51,14 @@ fn certificates(config: &Config) -> Vec<String> {
         let name = listener.listen.to_string();
         tls::server(name, listener.tls.as_ref()?).err()
     });
-    let upstream = &config.upstream;
-    let app = match (&upstream.tls, &upstream.address) {
-        (Some(tls), Address::Tcp(host, _)) => tls::client(host, tls, upstream.http2).err(),
-        _ => None,
-    };
-    let problems = listeners.chain(app);
+    let upstreams = config.upstreams();
+    let apps = upstreams.iter().filter_map(|upstream| {
+        let (Some(tls), Address::Tcp(host, _)) = (&upstream.tls, &upstream.address) else {
+            return None;
+        };
+        tls::client(host, tls, upstream.http2).err()
+    });
+    let problems = listeners.chain(apps);
     problems.map(|problem| format!("TLS: {problem}")).collect()
 }
 
@@ -207,7 +209,9 @@ fn summary(config: &Config, out: &mut impl Write) -> io::Result<()> {
     if let Some(door) = &config.ext_authz {
         writeln!(out, "  asked at  {} (Envoy, gRPC)", door.listen)?;
     }
-    writeln!(out, "  upstream  {}", config.upstream.address)?;
+    for upstream in config.upstreams() {
+        writeln!(out, "  upstream  {}", upstream.address)?;
+    }
     let issuers: Vec<&str> = config
         .issuers
         .iter()

@@ -241,6 +241,9 @@ pub(super) struct Timeouts {
     pub(super) idle: Option<Time>,
     /// Between two requests on a client's connection. Default: 75s.
     pub(super) keep_alive: Option<Time>,
+    /// How long a client that has ended its direction still waits for an answer, while nothing of
+    /// one comes; `0s`: it has left. Default: 5s.
+    pub(super) half_closed: Option<Time>,
 }
 
 /// How usher ends.

@@ -41,7 +41,7 @@ pub use self::issuer::{Algorithm, Audiences, ClaimName, Fetch, Issuer, KeySource
 pub use self::listener::{Listen, Listener, UnixSocket};
 pub use self::load::{Attempt, Loaded, attempt, load, parse};
 pub use self::problem::{Problem, Severity};
-pub use self::route::{Access, Require, Route, RouteCors};
+pub use self::route::{Access, Prefix, Require, Route, RouteCors};
 pub use self::schema::schema;
 pub use self::tls::{CertificateFiles, ClientCertificates, ClientTls, ServerTls, TlsVersion};
 pub use self::traces::Traces;
@@ -54,8 +54,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where `/livez`, `/readyz` and `/metrics` answer; `None` switches it off.
     pub admin: Option<SocketAddr>,
-    /// The protected app.
-    pub upstream: Upstream,
+    /// The protected app; `None`: usher only decides.
+    pub upstream: Option<Upstream>,
     /// Who may sign tokens; their `issuer` values differ, at most one has none.
     pub issuers: Vec<Issuer>,
     /// What the app sees, in the order of the file.
@@ -100,6 +100,29 @@ pub struct Config {
     pub files: Files,
     /// A name for the text: the first 48 bits of its SHA-256, so that it is exact as a float too.
     pub hash: u64,
+}
+
+impl Config {
+    /// Every app that requests may go to, each once.
+    pub fn upstreams(&self) -> Vec<&Upstream> {
+        let of_routes = self
+            .routes
+            .iter()
+            .filter_map(|route| route.upstream.as_ref());
+        let mut all: Vec<&Upstream> = Vec::new();
+        for upstream in self.upstream.iter().chain(of_routes) {
+            if !all.contains(&upstream) {
+                all.push(upstream);
+            }
+        }
+        all
+    }
+
+    /// The place among [`Self::upstreams`] of the one that `own` says, or else of the global one.
+    pub fn place_of(&self, own: Option<&Upstream>) -> Option<usize> {
+        let wanted = own.or(self.upstream.as_ref())?;
+        self.upstreams().iter().position(|one| *one == wanted)
+    }
 }
 
 /// One header that the app sees.
@@ -265,6 +288,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// Between two requests on a client's connection, and before the first.
     pub keep_alive: Duration,
+    /// How long a client that sends nothing any more still waits for its answer, while none comes.
+    pub half_closed: Duration,
 }
 
 /// How usher ends.

@@ -12,6 +12,7 @@ mod issuer;
 mod key_source;
 mod listen;
 mod pattern;
+mod prefix;
 mod provisioner;
 mod proxy;
 mod route;
@@ -70,7 +71,8 @@ impl Context<'_> {
 pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
     let listeners = listen::listeners(file.listen.as_ref(), cx);
     let admin = listen::admin(file.admin.as_deref(), &listeners, cx);
-    let upstream = upstream::resolve(file.upstream.as_ref(), &listeners, cx);
+    let decides = file.forward_auth.is_some() || file.ext_authz.is_some();
+    let upstream = upstream::global(file.upstream.as_ref(), decides, &listeners, cx);
     let mut issuers = issuer::all(file.issuers.as_ref(), file.issued_tokens.is_some(), cx);
     let accounts = accounts::resolve(&file, &mut issuers, cx);
     let own = accounts::rules(&file, cx);
@@ -78,7 +80,8 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
     let header_exceptions =
         header::exceptions(&file.header_exceptions.unwrap_or_default(), &headers, cx);
     let listed = file.routes.unwrap_or_default();
-    let routes = route::all(&listed, cx);
+    let routes = route::all(&listed, &listeners, cx);
+    route::check_ways(&routes, upstream.as_ref(), cx);
     accounts::check_routes(&listed, &routes, accounts.as_ref(), cx);
     let first_sight = file.users.as_ref().and_then(|users| users.first_sight);
     let users = users::resolve(

@@ -2,8 +2,8 @@
 
 use http::Method;
 
-use super::RequiredClaim;
 use super::users::FirstSight;
+use super::{RequiredClaim, Upstream};
 
 /// A match, and what is asked of a request that matches.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,10 +28,30 @@ pub struct Route {
     pub first_sight: Option<FirstSight>,
     /// Whether what streams may go on when the token has expired.
     pub outlives_token: bool,
+    /// Where its requests go; `None`: as everywhere.
+    pub upstream: Option<Upstream>,
+    /// What becomes of the path before the app gets it.
+    pub prefix: Prefix,
     /// The projects whose external users may pass; empty: none.
     pub projects: Vec<String>,
     /// Whether external users who are suspended are refused.
     pub deny_suspended: bool,
+}
+
+/// What becomes of the front of a path. Both are empty, or canonical paths without a slash at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefix {
+    /// Taken off; every path of the route begins with it.
+    pub strip: String,
+    /// Put in front, after that.
+    pub add: String,
+}
+
+impl Prefix {
+    /// Whether paths stay as they are.
+    pub fn is_empty(&self) -> bool {
+        self.strip.is_empty() && self.add.is_empty()
+    }
 }
 
 /// Who may pass a route.

@@ -10,6 +10,7 @@ use http::{Method, Version, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::body::{BodyError, Frame, RequestBody, Source};
+use crate::deadline::Deadline;
 use crate::head::Head;
 use crate::respond::Response;
 use crate::wire::answer::{self, Ending, Form};
@@ -40,6 +41,10 @@ pub(super) struct Client {
     inbound: Option<Inbound>,
     /// Whether something comes that nobody will read.
     unread: bool,
+    /// Once the client sends nothing any more, until when it may still wait for an answer.
+    ended: Option<Box<Deadline>>,
+    /// How long that is.
+    half_closed: Duration,
 }
 
 /// A body that the client sends.
@@ -97,13 +102,15 @@ impl Asked {
 
 impl Client {
     /// A connection on which nothing was read yet.
-    pub(super) fn new(stream: Watched) -> Self {
+    pub(super) fn new(stream: Watched, half_closed: Duration) -> Self {
         Self {
             stream,
             input: Input::default(),
             output: Output::default(),
             inbound: None,
             unread: false,
+            ended: None,
+            half_closed,
         }
     }
 
@@ -201,14 +208,27 @@ impl Client {
     }
 
     fn look_ahead(&mut self, cx: &mut Context<'_>) -> Looked {
-        while self.input.len() < AHEAD {
+        while self.ended.is_none() && self.input.len() < AHEAD {
             match self.input.poll_ahead(cx, &mut self.stream) {
                 Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(_) => return Looked::Gone,
+                Poll::Ready(Ok(_)) => self.begin_waiting(),
+                Poll::Ready(Err(_)) => return Looked::Gone,
                 Poll::Pending => break,
             }
         }
-        Looked::Still
+        // It may have closed all of its connection, or its direction alone (RFC 9293 §3.6): that
+        // shows when something is written, and nobody waits for ever for that.
+        let over = |until: &mut Box<Deadline>| until.poll(cx).is_ready();
+        match self.ended.as_mut().is_some_and(over) {
+            true => Looked::Gone,
+            false => Looked::Still,
+        }
+    }
+
+    /// The client has sent all it will; from now on, or since something was written, it waits.
+    fn begin_waiting(&mut self) {
+        let until = self.ended.get_or_insert_default();
+        until.start(self.half_closed);
     }
 
     /// Writes an answer; tells whether another request may follow, which `keep` wishes.
@@ -307,6 +327,9 @@ impl Client {
                     }
                 }
             };
+            if self.ended.is_some() {
+                self.begin_waiting();
+            }
             *ended = !matches!(frame, Some(Frame::Data(_)));
             // Whoever has not asked for trailers may not know what to do with them
             // (RFC 9110 §6.5.1).

@@ -10,8 +10,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -42,26 +43,30 @@ use super::{Accepted, Place, seat};
 /// How one worker serves its connections.
 #[derive(Debug)]
 pub(super) struct Server {
-    heads: Heads,
+    bounds: Bounds,
     watchman: Watchman,
     http2: ArcSwap<http2::Settings>,
     crowd: Arc<Crowd>,
     metrics: ConnectionMetrics,
 }
 
-/// How large a request's head may be; looked at before each.
+/// What a reload changes for connections that are there: how large heads may be, and how long a
+/// client may wait that has ended its direction.
 #[derive(Debug)]
-struct Heads {
+struct Bounds {
     bytes: AtomicUsize,
     fields: AtomicUsize,
+    /// Milliseconds.
+    half_closed: AtomicU64,
 }
 
-impl Heads {
+impl Bounds {
     fn new(settings: &Config) -> Self {
         let limits = limits(settings);
         Self {
             bytes: AtomicUsize::new(limits.bytes),
             fields: AtomicUsize::new(limits.fields),
+            half_closed: AtomicU64::new(half_closed(settings)),
         }
     }
 
@@ -69,6 +74,12 @@ impl Heads {
         let limits = limits(settings);
         self.bytes.store(limits.bytes, Ordering::Relaxed);
         self.fields.store(limits.fields, Ordering::Relaxed);
+        self.half_closed
+            .store(half_closed(settings), Ordering::Relaxed);
+    }
+
+    fn half_closed(&self) -> Duration {
+        Duration::from_millis(self.half_closed.load(Ordering::Relaxed))
     }
 
     fn limits(&self) -> Limits {
@@ -77,6 +88,10 @@ impl Heads {
             fields: self.fields.load(Ordering::Relaxed),
         }
     }
+}
+
+fn half_closed(settings: &Config) -> u64 {
+    u64::try_from(settings.timeouts.half_closed.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn limits(settings: &Config) -> Limits {
@@ -98,7 +113,7 @@ pub(super) struct Arriving {
 impl Server {
     pub(super) fn new(settings: &Config, crowd: Arc<Crowd>, metrics: ConnectionMetrics) -> Self {
         Self {
-            heads: Heads::new(settings),
+            bounds: Bounds::new(settings),
             watchman: Watchman::new(&settings.timeouts, metrics.clone()),
             http2: ArcSwap::from_pointee(http2::Settings::new(settings, metrics.clone())),
             crowd,
@@ -108,7 +123,7 @@ impl Server {
 
     /// Serves by other settings from now on; a connection in HTTP/2 keeps what it has announced.
     pub(super) fn change(&self, settings: &Config) {
-        self.heads.change(settings);
+        self.bounds.change(settings);
         self.watchman.change(&settings.timeouts);
         let http2 = http2::Settings::new(settings, self.metrics.clone());
         self.http2.store(Arc::new(http2));
@@ -189,7 +204,10 @@ impl Server {
         };
         let peer = Arc::new(peer);
         let connection = Connection {
-            client: Client::new(Watched::new(stream, watch.clone(), place)),
+            client: Client::new(
+                Watched::new(stream, watch.clone(), place),
+                self.bounds.half_closed(),
+            ),
             server: self,
             worker,
             peer: &peer,
@@ -282,10 +300,10 @@ impl Connection<'_> {
         &mut self,
         draining: &mut Draining<'_, impl Future>,
     ) -> Result<Option<Box<Head>>, HeadError<Unreadable>> {
-        let (client, heads) = (&mut self.client, &self.server.heads);
+        let (client, bounds) = (&mut self.client, &self.server.bounds);
         client.rest();
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(head) = client.poll_head(cx, heads.limits()) {
+            if let Poll::Ready(head) = client.poll_head(cx, bounds.limits()) {
                 return Poll::Ready(head.map(Some));
             }
             if client.is_idle() && draining.poll(cx).is_ready() {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::{Bound, fixed};
 use crate::admin::Readiness;
 use crate::assemble::{Assembled, StartError};
-use crate::config::Config;
+use crate::config::{Config, Upstream};
 use crate::drain::Guard;
 use crate::ext_authz::ExtAuthz;
 use crate::identify::Refresher;
@@ -165,8 +165,10 @@ impl Running {
             .iter()
             .map(|before| worker(&parts, &settings, Some(before)));
         self.workers.change(workers.collect(), &settings);
-        for old in before.iter().filter(|old| !old.pool.fits(&settings)) {
-            old.pool.retire();
+        for (before, now) in before.iter().zip(self.workers.current()) {
+            let stays = |pool: &&Arc<Pool>| now.pools.iter().any(|other| Arc::ptr_eq(pool, other));
+            let gone = before.pools.iter().filter(|pool| !stays(pool));
+            gone.for_each(|pool| pool.retire());
         }
         self.decides.store(parts.sidecar.clone());
         parts.answer_for(&self.readiness);
@@ -179,19 +181,22 @@ impl Running {
     }
 }
 
-/// A worker with a pool of its own, which may be that of `before`.
+/// A worker with pools of its own, some of which may be those of `before`.
 fn worker(parts: &Assembled, settings: &Config, before: Option<&Arc<Worker>>) -> Worker {
-    let pool = before.map(|before| &before.pool);
-    let pool = match pool.filter(|pool| pool.fits(settings)) {
-        Some(pool) => pool.clone(),
-        None => {
-            let pool = Pool::new(settings, parts.pools.clone());
-            Arc::new(pool.with_tls(parts.upstream_tls.clone()))
+    let apps = settings.upstreams().into_iter().zip(&parts.upstream_tls);
+    let pool = |(app, tls): (&Upstream, &Option<tls::Client>)| {
+        let mut before = before.iter().flat_map(|before| &before.pools);
+        match before.find(|pool| pool.fits(app, settings)) {
+            Some(pool) => pool.clone(),
+            None => {
+                let pool = Pool::new(app, settings, parts.pools.clone());
+                Arc::new(pool.with_tls(tls.clone()))
+            }
         }
     };
     Worker {
         sidecar: parts.sidecar.clone(),
-        pool,
+        pools: apps.map(pool).collect(),
     }
 }
 
@@ -212,7 +217,7 @@ fn chores<'d>(parts: &Assembled, doors: impl Iterator<Item = &'d Door>) -> JoinS
             identify.sweep();
         }
     });
-    let app = parts.upstream_tls.iter();
+    let app = parts.upstream_tls.iter().flatten();
     let app = app.map(|tls| Followed::Client(tls.config.clone()));
     let doors = doors.filter_map(Door::followed);
     chores.spawn(tls::follow(

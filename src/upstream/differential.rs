@@ -67,7 +67,11 @@ async fn ours(address: SocketAddr) -> Read {
     if answer.status == 101 {
         return None;
     }
-    let pool = Arc::new(Pool::new(&settings(), super::Metrics::default()));
+    let pool = Arc::new(Pool::new(
+        settings().upstreams()[0],
+        &settings(),
+        super::Metrics::default(),
+    ));
     let mut body = AnswerBody::new(connection, answer.framing, answer.keep, TIME, None, &pool);
     let mut read = Vec::new();
     while let Some(frame) = std::future::poll_fn(|cx| body.poll_frame(cx)).await.ok()? {

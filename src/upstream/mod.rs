@@ -51,8 +51,6 @@ pub struct Upstream {
     refresh_cookie: Option<String>,
     /// The headers that take a column of the user's row.
     columns: Vec<(HeaderName, Column)>,
-    /// What the app gets as `Host` instead of what the client sent.
-    host: Option<HeaderValue>,
     response: Duration,
     idle: Duration,
 }
@@ -103,7 +101,6 @@ impl Upstream {
             pass_token: settings.tokens.pass,
             refresh_cookie: refresh_cookie(settings),
             columns: settings.headers.iter().filter_map(column).collect(),
-            host: rewritten(&settings.upstream),
             response: settings.timeouts.response,
             idle: settings.timeouts.idle,
         }
@@ -137,7 +134,7 @@ impl Upstream {
         };
         self.take_token(&mut head);
         let forwarding = arrival.forwarding.take(&mut head.fields);
-        let asked_host = self.rewrite_host(&mut head);
+        let asked_host = rewrite_host(pool, &mut head);
         if body.is_empty() && tells_a_length(&head.fields) {
             // The app would take the next request for this one's body.
             return Err(Denial::new(Reason::BadFraming, "a length without a body"));
@@ -326,15 +323,6 @@ impl Upstream {
         }
     }
 
-    /// Sets the `Host` of the configuration, if there is one, and tells what the client sent: the
-    /// app still learns it as `X-Forwarded-Host`.
-    fn rewrite_host(&self, head: &mut Head) -> Option<Box<[u8]>> {
-        let host = self.host.as_ref()?;
-        let asked = head.fields.get(&header::HOST).map(Box::from);
-        head.fields.insert(&header::HOST, host);
-        asked
-    }
-
     /// The protocol that a WebSocket's client hears if the app chooses none.
     fn protocol_for(&self, arrival: &Arrival, head: &Head) -> Option<&'static str> {
         arrival.upgrade.as_ref()?;
@@ -390,10 +378,13 @@ fn column(header: &config::IdentityHeader) -> Option<(HeaderName, Column)> {
     }
 }
 
-/// The configured `Host`; that it can stand in a head was checked with the configuration.
-fn rewritten(settings: &config::Upstream) -> Option<HeaderValue> {
-    let host = settings.host.as_deref()?;
-    HeaderValue::from_str(host).ok()
+/// Sets the `Host` of the configuration, if there is one, and tells what the client sent: the
+/// app still learns it as `X-Forwarded-Host`.
+fn rewrite_host(pool: &Pool, head: &mut Head) -> Option<Box<[u8]>> {
+    let host = pool.host()?;
+    let asked = head.fields.get(&header::HOST).map(Box::from);
+    head.fields.insert(&header::HOST, host);
+    asked
 }
 
 /// Whether a request may be sent once more: nothing of it was, or its method changes nothing (RFC

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -23,6 +24,8 @@ use super::http2::{Links, Place};
 #[derive(Debug)]
 pub struct Pool {
     settings: Settings,
+    /// What the app gets as `Host` instead of what the client sent.
+    host: Option<HeaderValue>,
     tls: Option<tls::Client>,
     /// Whether another pool is in its place: nothing is kept any more.
     retired: AtomicBool,
@@ -43,9 +46,9 @@ struct Settings {
 }
 
 impl Settings {
-    fn new(settings: &config::Config) -> Self {
+    fn new(upstream: &config::Upstream, settings: &config::Config) -> Self {
         Self {
-            upstream: settings.upstream.clone(),
+            upstream: upstream.clone(),
             connect: settings.timeouts.connect,
             // An app may set longer fields than a client.
             header_bytes: settings.limits.header_bytes.max(64 * 1024),
@@ -136,13 +139,14 @@ impl Metrics {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(settings: &config::Config, metrics: Metrics) -> Self {
+    pub fn new(upstream: &config::Upstream, settings: &config::Config, metrics: Metrics) -> Self {
         Self {
-            settings: Settings::new(settings),
+            host: rewritten(upstream),
+            settings: Settings::new(upstream, settings),
             tls: None,
             retired: AtomicBool::new(false),
             idle: Mutex::default(),
-            links: settings.upstream.http2.then(Links::default),
+            links: upstream.http2.then(Links::default),
             sweeps: AtomicU32::new(0),
             metrics,
         }
@@ -156,8 +160,8 @@ impl Pool {
     }
 
     /// Whether a new pool for these settings would be the same.
-    pub fn fits(&self, settings: &config::Config) -> bool {
-        self.settings == Settings::new(settings)
+    pub fn fits(&self, upstream: &config::Upstream, settings: &config::Config) -> bool {
+        self.settings == Settings::new(upstream, settings)
     }
 
     /// Another pool takes its place: what is idle is closed, and what is in use is not kept.
@@ -168,6 +172,10 @@ impl Pool {
         }
         let idle = std::mem::take(&mut *self.idle.lock());
         self.metrics.idle.dec_by(count(idle.len()));
+    }
+
+    pub(super) fn host(&self) -> Option<&HeaderValue> {
+        self.host.as_ref()
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -286,6 +294,12 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.retire();
     }
+}
+
+/// The configured `Host`; that it can stand in a head was checked with the configuration.
+fn rewritten(settings: &config::Upstream) -> Option<HeaderValue> {
+    let host = settings.host.as_deref()?;
+    HeaderValue::from_str(host).ok()
 }
 
 fn count(connections: usize) -> i64 {

@@ -245,7 +245,7 @@ impl Frames {
     }
 
     /// Ends our direction of the connection.
-    pub fn finish(&self) {
+    pub fn finish(&mut self) {
         self.stream.finish();
     }
 

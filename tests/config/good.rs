@@ -23,10 +23,10 @@ fn the_shortest_configuration_gets_the_defaults() {
     );
     assert_eq!(config.admin, Some("127.0.0.1:9901".parse().unwrap()));
     assert_eq!(
-        config.upstream.address,
+        config.upstream.as_ref().unwrap().address,
         Address::Tcp("127.0.0.1".to_owned(), 3000)
     );
-    assert_eq!(config.upstream.max_idle, 256);
+    assert_eq!(config.upstream.as_ref().unwrap().max_idle, 256);
     assert_eq!(config.tokens.from, [TokenSource::Authorization]);
     assert!(!config.tokens.pass);
     assert_eq!(config.tokens.cache_weight, 64 << 20);
@@ -123,7 +123,7 @@ workers: 2
     assert_eq!((traces.queue, traces.batch), (100, 100));
     assert_eq!(traces.every, Duration::from_secs(1));
     assert_eq!(
-        config.upstream.address,
+        config.upstream.as_ref().unwrap().address,
         Address::Tcp("::1".to_owned(), 3000)
     );
     let issuer = &config.issuers[0];
@@ -220,7 +220,7 @@ fn variables_are_filled_in_after_reading() {
         BASE.replace("http://127.0.0.1:3000", "${APP}")
     ));
     assert_eq!(
-        config.upstream.address,
+        config.upstream.as_ref().unwrap().address,
         Address::Tcp("127.0.0.1".to_owned(), 4000)
     );
     assert_eq!(config.workers, 4);

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Named, OneOrMany, Scalar, Suspended};
+use super::{Named, OneOrMany, Scalar, Suspended, TextOr, Upstream};
 use crate::config::Access;
 use crate::config::users::FirstSight;
 
@@ -34,6 +34,12 @@ pub(in crate::config) struct Route {
     /// Whether WebSockets, event streams and calls may go on when the token has expired.
     /// Default: `false`, they end with it.
     pub(in crate::config) outlive_token: Option<bool>,
+    /// Where this route's requests go: a URL, or an object as the global `upstream`. Default: that.
+    pub(in crate::config) upstream: Option<TextOr<Upstream>>,
+    /// What is taken off the front of the path before the app gets it, such as `/api`. Default: nothing.
+    pub(in crate::config) strip_prefix: Option<String>,
+    /// What is put in front of the path, after that, such as `/v2`. Default: nothing.
+    pub(in crate::config) add_prefix: Option<String>,
     /// The projects whose external users may pass. Default: none.
     pub(in crate::config) projects: Option<OneOrMany<String>>,
     /// What is done about external users who are suspended: `allow` (the default) or `deny`.

@@ -159,6 +159,7 @@ pub(super) fn timeouts(file: &file::Timeouts, cx: &mut Context<'_>) -> Timeouts 
         response: bound("timeouts.response", file.response, 60),
         idle: bound("timeouts.idle", file.idle, 90),
         keep_alive: bound("timeouts.keep_alive", file.keep_alive, 75),
+        half_closed: any_time(file.half_closed, Duration::from_secs(5)),
     }
 }
 

@@ -2,16 +2,22 @@
 
 use http::Method;
 
-use super::{Context, cors, issuer, pattern};
+use super::{Context, cors, issuer, pattern, prefix, upstream};
 use crate::config::file::{self, List, OneOrMany, Paths, Suspended};
 use crate::config::report::member;
-use crate::config::{Access, Require, Route};
+use crate::config::{Access, Listener, Require, Route};
+
+pub(super) use prefix::check_ways;
 
 /// Resolves every route, and compares them with each other.
-pub(super) fn all(file: &List<file::Route>, cx: &mut Context<'_>) -> Vec<Route> {
+pub(super) fn all(
+    file: &List<file::Route>,
+    listeners: &[Listener],
+    cx: &mut Context<'_>,
+) -> Vec<Route> {
     let mut routes: Vec<(String, Route)> = Vec::new();
     for (key, file) in file.keyed("routes") {
-        let route = one(&key, file, cx);
+        let route = one(&key, file, listeners, cx);
         reachable(&key, file, &route, &routes, cx);
         routes.push((key, route));
     }
@@ -21,8 +27,10 @@ pub(super) fn all(file: &List<file::Route>, cx: &mut Context<'_>) -> Vec<Route> 
     routes.into_iter().map(|(_, route)| route).collect()
 }
 
-fn one(key: &str, file: &file::Route, cx: &mut Context<'_>) -> Route {
+fn one(key: &str, file: &file::Route, listeners: &[Listener], cx: &mut Context<'_>) -> Route {
     let paths = paths(&member(key, "path"), file.path.as_ref(), cx);
+    let at = member(key, "upstream");
+    let own = file.upstream.as_ref();
     let access = file.access.unwrap_or_default();
     let require = require(&member(key, "require"), file.require.as_ref(), access, cx);
     Route {
@@ -35,6 +43,8 @@ fn one(key: &str, file: &file::Route, cx: &mut Context<'_>) -> Route {
         cors: cors::route(&member(key, "cors"), file.cors.as_ref(), cx),
         first_sight: file.first_sight,
         outlives_token: file.outlive_token.unwrap_or(false),
+        upstream: own.map(|own| upstream::resolve(&at, own, listeners, cx)),
+        prefix: prefix::resolve(key, file, &paths, cx),
         projects: words(&member(key, "projects"), file.projects.as_ref(), cx),
         deny_suspended: file.suspended == Some(Suspended::Deny),
         paths,

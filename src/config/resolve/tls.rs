@@ -111,6 +111,7 @@ fn clients(key: &str, file: &file::Tls, cx: &mut Context<'_>) -> Option<ClientCe
 
 /// What TLS to an app needs, if it is spoken.
 pub(super) fn client(
+    key: &str,
     file: Option<&file::Upstream>,
     spoken: bool,
     cx: &mut Context<'_>,
@@ -127,18 +128,18 @@ pub(super) fn client(
     if !spoken {
         for (name, _) in given.iter().filter(|(_, given)| *given) {
             cx.error(
-                &member("upstream", name),
-                "is for TLS, which `upstream.url` does not ask for",
+                &member(key, name),
+                "is for TLS, which its `url` does not ask for",
                 "Write `https://` or `h2://` there, or remove it.",
             );
         }
         return None;
     }
     let ca_file = file.ca_file.as_ref();
-    let ca_file = ca_file.and_then(|text| existing("upstream.ca_file", text, cx));
+    let ca_file = ca_file.and_then(|text| existing(&member(key, "ca_file"), text, cx));
     let certificate = match (&file.cert_file, &file.key_file) {
         (None, None) => None,
-        (certificate, key) => pair("upstream", certificate.as_ref(), key.as_ref(), cx),
+        (certificate, own) => pair(key, certificate.as_ref(), own.as_ref(), cx),
     };
     Some(ClientTls {
         ca_file,

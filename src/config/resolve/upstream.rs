@@ -5,46 +5,68 @@ use std::time::Duration;
 use super::url::Url;
 use super::{Context, bounds, listen, tls};
 use crate::config::file::{self, TextOr};
+use crate::config::report::member;
 use crate::config::{Address, Listen, Listener, Upstream};
 
 const REMEDY: &str = "Write where the app listens: `upstream: http://127.0.0.1:3000`, \
     `upstream: https://app.internal`, `upstream: h2c://127.0.0.1:50051` for gRPC, or \
     `upstream: unix:/run/app.sock`.";
 
-/// Resolves the app's address.
-pub(super) fn resolve(
+/// Resolves the app's address, which whoever only decides needs not know.
+pub(super) fn global(
     file: Option<&TextOr<file::Upstream>>,
+    decides: bool,
+    listeners: &[Listener],
+    cx: &mut Context<'_>,
+) -> Option<Upstream> {
+    match file {
+        Some(file) => Some(resolve("upstream", file, listeners, cx)),
+        None if decides => None,
+        None => {
+            cx.report.missing("upstream", REMEDY);
+            None
+        }
+    }
+}
+
+/// Resolves the address of an app at `key`.
+pub(super) fn resolve(
+    key: &str,
+    file: &TextOr<file::Upstream>,
     listeners: &[Listener],
     cx: &mut Context<'_>,
 ) -> Upstream {
-    let (key, url, full) = match file {
-        None => ("upstream", None, None),
-        Some(TextOr::Text(url)) => ("upstream", Some(url), None),
-        Some(TextOr::Full(full)) => ("upstream.url", full.url.as_ref(), Some(full)),
+    let (url_key, url, full) = match file {
+        TextOr::Text(url) => (key.to_owned(), Some(url), None),
+        TextOr::Full(full) => (member(key, "url"), full.url.as_ref(), Some(full)),
     };
     if url.is_none() {
-        cx.report.missing(key, REMEDY);
+        cx.report.missing(&url_key, REMEDY);
     }
     let begins = |scheme: &str| url.is_some_and(|url| url.starts_with(scheme));
     let spoken = begins("https:") || begins("h2:");
-    let address = url.and_then(|url| address(key, url, listeners, cx));
+    let address = url.and_then(|url| address(&url_key, url, listeners, cx));
     let max_idle = full.and_then(|full| full.max_idle);
     let idle = full.and_then(|full| full.idle);
     let max_age = full.and_then(|full| full.max_age);
     Upstream {
         address: address.unwrap_or_default(),
-        max_idle: bounds::whole("upstream.max_idle", max_idle, 256, 0..=100_000, cx),
+        max_idle: bounds::whole(&member(key, "max_idle"), max_idle, 256, 0..=100_000, cx),
         idle: bounds::any_time(idle, Duration::from_secs(60)),
         max_age: bounds::time(
-            "upstream.max_age",
+            &member(key, "max_age"),
             max_age,
             Duration::from_secs(600),
             Duration::from_secs(1),
             cx,
         ),
         http2: begins("h2c:") || begins("h2:"),
-        tls: tls::client(full, spoken, cx),
-        host: host(full.and_then(|full| full.host.as_deref()), cx),
+        tls: tls::client(key, full, spoken, cx),
+        host: host(
+            &member(key, "host"),
+            full.and_then(|full| full.host.as_deref()),
+            cx,
+        ),
     }
 }
 
@@ -99,13 +121,13 @@ fn check(text: &str) -> Result<Url, (String, &'static str)> {
 }
 
 /// What the app gets as `Host` instead of what the client sent.
-fn host(text: Option<&str>, cx: &mut Context<'_>) -> Option<String> {
+fn host(key: &str, text: Option<&str>, cx: &mut Context<'_>) -> Option<String> {
     let text = text.filter(|text| *text != "keep")?;
     let authority = text.parse::<http::uri::Authority>();
     // A host, and perhaps a port (RFC 9110 §7.2); a user name has no place in it.
     if authority.is_err() || text.contains('@') {
         cx.error(
-            "upstream.host",
+            key,
             format!("is not a host: {text:?}"),
             "Write a host and perhaps a port, such as `app.internal`, or `keep`.",
         );
