@@ -32,6 +32,7 @@ mod half_close;
 mod http2;
 mod http2_apps;
 mod identity_headers;
+mod informational;
 mod keys;
 mod layers;
 mod limits;
