@@ -94,8 +94,9 @@ fn run(users: usize, logins: usize) {
     for (head, body) in requests {
         let (reader, source) = RequestBody::new(Some(body.len() as u64));
         let mut body = Some(body);
+        let hints = usher::hints::Hints::default();
         let answer = runtime.block_on(async {
-            let mut handled = std::pin::pin!(worker.handle(&peer, Box::new(head), reader));
+            let mut handled = std::pin::pin!(worker.handle(&peer, Box::new(head), reader, &hints));
             std::future::poll_fn(|cx| {
                 loop {
                     if let std::task::Poll::Ready(answer) = handled.as_mut().poll(cx) {

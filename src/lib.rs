@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`] |
+//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`] |
 //! | settings | [`config`] |
 //! | storage | [`database`], [`state`] |
 //! | abilities | [`identify`], [`users`], [`accounts`], [`route`], [`edge`], [`tls`], [`telemetry`] |
@@ -45,6 +45,7 @@ pub mod fields;
 pub mod gate;
 pub mod head;
 pub mod headers;
+pub mod hints;
 pub mod identify;
 pub mod identity;
 pub mod limit;

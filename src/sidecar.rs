@@ -13,6 +13,7 @@ use crate::edge::{Arrival, Edge, Peer};
 use crate::endpoint::{Endpoints, ForwardAuth};
 use crate::gate::{Admission, Gate};
 use crate::head::{Head, RequestHead};
+use crate::hints::Hints;
 use crate::respond::{self, Response};
 use crate::route::{Routes, Target};
 use crate::telemetry::{Outcome, Protocol, Record, Telemetry};
@@ -63,13 +64,21 @@ impl std::fmt::Debug for Worker {
 impl Worker {
     /// Answers a request, whatever comes: logs, counts, and turns a denial into a response.
     ///
+    /// `hints` gets what the app says ahead of its answer.
+    ///
     /// The head is boxed, since each step of the line would move it, and futures hold what they
     /// move twice.
-    pub async fn handle(&self, peer: &Peer, head: Box<Head>, body: RequestBody) -> Response {
+    pub async fn handle(
+        &self,
+        peer: &Peer,
+        head: Box<Head>,
+        body: RequestBody,
+        hints: &Hints,
+    ) -> Response {
         let mut record = Record::start(&self.sidecar.telemetry, Some(&head), || peer.to_string());
         let mut grant = Grant::default();
         let (http2, grpc) = (head.version == Version::HTTP_2, respond::is_grpc(&head));
-        let passage = self.answer(peer, head, body, &mut record, &mut grant);
+        let passage = self.answer(peer, head, (body, hints), &mut record, &mut grant);
         let mut response = match passage.await {
             Ok(response) => response,
             Err(denial) => {
@@ -110,7 +119,7 @@ impl Worker {
         &self,
         peer: &Peer,
         mut head: Box<Head>,
-        body: RequestBody,
+        (body, hints): (RequestBody, &Hints),
         record: &mut Record,
         grant: &mut Grant,
     ) -> Result<Response, Denial> {
@@ -161,6 +170,7 @@ impl Worker {
             edge: &sidecar.edge,
             head,
             body,
+            hints,
         };
         let mut answer = sidecar.upstream.send(pool, admission, outgoing).await?;
         grant.apply_to_app(&mut answer.fields);

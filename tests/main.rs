@@ -36,6 +36,7 @@ mod hostile;
 mod http2;
 mod http2_apps;
 mod identity_headers;
+mod informational;
 mod introspection;
 mod keys;
 mod layers;

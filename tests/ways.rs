@@ -165,7 +165,7 @@ fn check_says_what_is_wrong_with_ways() {
     let check = |routes: &str| {
         let text = format!(
             "upstream: http://127.0.0.1:3000\n\
-             issuers: [{{ name: a, audiences: any, public_key_file: KEY, issuer: \"https://a/\" }}]\n\
+             issuers: [{{ name: a, audiences: [a], public_key_file: KEY, issuer: \"https://a/\" }}]\n\
              routes:\n{routes}\n"
         );
         let folder = tempfile::tempdir().unwrap();

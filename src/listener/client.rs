@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::body::{BodyError, Frame, RequestBody, Source};
 use crate::deadline::Deadline;
 use crate::head::Head;
+use crate::hints::Hints;
 use crate::respond::Response;
 use crate::wire::answer::{self, Ending, Form};
 use crate::wire::framing::Framing;
@@ -45,6 +46,8 @@ pub(super) struct Client {
     ended: Option<Box<Deadline>>,
     /// How long that is.
     half_closed: Duration,
+    /// Informational answers that are not written yet.
+    owed: Vec<u8>,
 }
 
 /// A body that the client sends.
@@ -111,6 +114,7 @@ impl Client {
             unread: false,
             ended: None,
             half_closed,
+            owed: Vec::new(),
         }
     }
 
@@ -207,6 +211,33 @@ impl Client {
         Looked::Filled
     }
 
+    /// Writes informational answers as far as the client takes them, ahead of the answer.
+    ///
+    /// # Errors
+    /// When the client has left.
+    pub(super) fn inform(&mut self, cx: &mut Context<'_>, hints: &Hints) -> io::Result<()> {
+        if hints.is_empty() && self.owed.is_empty() && self.output.is_empty() {
+            return Ok(());
+        }
+        self.owe(hints);
+        let (output, stream) = (&mut self.output, &mut self.stream);
+        if output.poll_flush(cx, stream)?.is_ready() && !self.owed.is_empty() {
+            let owed = std::mem::take(&mut self.owed);
+            let build = |out: &mut Vec<u8>| out.extend_from_slice(&owed);
+            if let Poll::Ready(written) = output.poll_start(cx, stream, build, Bytes::new(), b"") {
+                written?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes informational answers, to be written before the answer at the latest.
+    pub(super) fn owe(&mut self, hints: &Hints) {
+        for hint in hints.take() {
+            answer::write_informational(&hint, &mut self.owed);
+        }
+    }
+
     fn look_ahead(&mut self, cx: &mut Context<'_>) -> Looked {
         while self.ended.is_none() && self.input.len() < AHEAD {
             match self.input.poll_ahead(cx, &mut self.stream) {
@@ -288,7 +319,9 @@ impl Client {
             let Some(data) = data.take() else {
                 return Poll::Ready(Ok(()));
             };
+            let owed = std::mem::take(&mut self.owed);
             let head = |out: &mut Vec<u8>| {
+                out.extend_from_slice(&owed);
                 answer::write(response.status, &response.fields, form, out);
             };
             output.poll_start(cx, stream, head, data, b"")

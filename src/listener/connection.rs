@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::Version;
 
 use crate::activity::Activity;
 use crate::body::RequestBody;
@@ -23,6 +24,7 @@ use crate::denial::{Denial, Reason};
 use crate::drain::Guard;
 use crate::edge::Peer;
 use crate::head::{Head, Scheme};
+use crate::hints::Hints;
 use crate::identity::Thumbprint;
 use crate::limit::Seldom;
 use crate::respond::Response;
@@ -358,12 +360,21 @@ impl Connection<'_> {
                 return Some(worker.refuse(self.peer, Some(&head), denial));
             }
         };
+        // HTTP/1.0 knows no informational answers (RFC 9110 §15.2).
+        let hears = head.version == Version::HTTP_11;
+        let hints = Hints::default();
         let client = &mut self.client;
-        let mut handled = pin!(worker.handle(self.peer, head, body));
+        let mut handled = pin!(worker.handle(self.peer, head, body, &hints));
         std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(response) = handled.as_mut().poll(cx) {
+                    if hears {
+                        client.owe(&hints);
+                    }
                     return Poll::Ready(Some(response));
+                }
+                if hears && client.inform(cx, &hints).is_err() {
+                    return Poll::Ready(None);
                 }
                 match client.look(cx) {
                     Looked::Filled => {}

@@ -9,8 +9,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::body::{BodyError, Frame};
 use crate::deadline::Deadline;
+use crate::hints::Hints;
 use crate::stream::Stream;
-use crate::wire::answer::{self, AnswerHead};
+use crate::wire::Malformed;
+use crate::wire::answer::{self, AnswerHead, Read};
 use crate::wire::framing::Framing;
 use crate::wire::input::{HeadError, Input};
 use crate::wire::output::Output;
@@ -75,6 +77,8 @@ pub(super) struct Connection {
     /// Whether the last answer had no body whatever its fields said: an app that sends one all
     /// the same has perhaps not sent it yet.
     suspect: bool,
+    /// Bytes of informational answers that came for the request under way.
+    informed: usize,
     /// The sweep of the pool after which it was opened.
     pub(super) born: u32,
 }
@@ -89,6 +93,7 @@ impl Connection {
             deadline: Deadline::default(),
             head_limit,
             suspect: false,
+            informed: 0,
             born,
         }
     }
@@ -117,7 +122,8 @@ impl Connection {
     }
 
     /// Sends what `write` writes, and the upload, and reads the head of the answer. The answer
-    /// may come before the upload has ended. `to_head`: the method is HEAD.
+    /// may come before the upload has ended, and `hints` before the answer. `to_head`: the method
+    /// is HEAD.
     ///
     /// # Errors
     /// [`ExchangeError`]; the connection must not be used again then.
@@ -127,7 +133,9 @@ impl Connection {
         upload: &mut Option<Box<Upload>>,
         to_head: bool,
         time: Duration,
+        hints: &Hints,
     ) -> Result<AnswerHead, ExchangeError> {
+        self.informed = 0;
         self.deadline.start(time);
         let mut started = false;
         std::future::poll_fn(|cx| {
@@ -135,7 +143,7 @@ impl Connection {
                 started = true;
                 self.poll_start(cx, write)?;
             }
-            self.poll_exchange(cx, upload, to_head, time)
+            self.poll_exchange(cx, upload, to_head, time, hints)
         })
         .await
     }
@@ -162,26 +170,27 @@ impl Connection {
         upload: &mut Option<Box<Upload>>,
         to_head: bool,
         time: Duration,
+        hints: &Hints,
     ) -> Poll<Result<AnswerHead, ExchangeError>> {
         let uploading = self.poll_upload(cx, upload, time);
-        let limit = self.head_limit;
-        let read = |bytes: &[u8]| answer::read(bytes, to_head, limit);
-        match self.input.poll_head(cx, &mut self.stream, read) {
+        match self.poll_answer(cx, to_head, hints) {
             Poll::Ready(answer) => {
                 let bodyless = |head: &AnswerHead| to_head || answer::is_bodyless(head.status);
                 self.suspect = answer.as_ref().is_ok_and(bodyless);
                 return Poll::Ready(answer.map_err(|error| match error {
-                    HeadError::Ended { between: true } => ExchangeError::Closed { unsent: false },
-                    HeadError::Ended { between: false } => {
-                        ExchangeError::Malformed("it ends in its head")
+                    HeadError::Ended { between: true } if self.informed == 0 => {
+                        ExchangeError::Closed { unsent: false }
                     }
+                    HeadError::Ended { .. } => ExchangeError::Malformed("it ends in its head"),
                     // TLS that ends without a word, which many servers do when they are idle.
                     HeadError::Failed(error)
                         if error.kind() == io::ErrorKind::UnexpectedEof
-                            && self.input.is_empty() =>
+                            && self.input.is_empty()
+                            && self.informed == 0 =>
                     {
                         ExchangeError::Closed { unsent: false }
                     }
+                    HeadError::Failed(error) if self.informed > 0 => ExchangeError::Broken(error),
                     HeadError::Failed(error) => sort(error),
                     HeadError::Unreadable(what) => ExchangeError::Malformed(what.0),
                 }));
@@ -196,6 +205,30 @@ impl Connection {
         }
         ready!(self.deadline.poll(cx));
         Poll::Ready(Err(ExchangeError::Late))
+    }
+
+    /// The head of the answer, past those that precede it.
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        to_head: bool,
+        hints: &Hints,
+    ) -> Poll<Result<AnswerHead, HeadError<Malformed>>> {
+        let limit = self.head_limit;
+        let read = |bytes: &[u8]| answer::read(bytes, to_head, limit);
+        loop {
+            match ready!(self.input.poll_head(cx, &mut self.stream, read))? {
+                Read::Final(answer) => return Poll::Ready(Ok(answer)),
+                Read::Informational(status, fields, length) => {
+                    self.informed += length;
+                    if self.informed > limit {
+                        let what = Malformed("its informational answers are too many");
+                        return Poll::Ready(Err(HeadError::Unreadable(what)));
+                    }
+                    hints.push(status, fields);
+                }
+            }
+        }
     }
 
     /// Sends what there is of the body. A connection that takes no more ends the upload, and

@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::pool::Pool;
 use crate::body::Frame;
 use crate::fields::Fields;
+use crate::hints::Hints;
 
 const TIME: Duration = Duration::from_secs(5);
 
@@ -62,7 +63,9 @@ async fn ours(address: SocketAddr) -> Read {
     let stream = TcpStream::connect(address).await.unwrap();
     let mut connection = Box::new(Connection::new(stream.into(), 64 * 1024, 0));
     let write = |head: &mut Vec<u8>| head.extend_from_slice(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-    let answer = connection.exchange(&write, &mut None, false, TIME).await;
+    let answer = connection
+        .exchange(&write, &mut None, false, TIME, &Hints::default())
+        .await;
     let answer = answer.ok()?;
     if answer.status == 101 {
         return None;

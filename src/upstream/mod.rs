@@ -30,6 +30,7 @@ use crate::fields::{Fields, write_line};
 use crate::gate::Admission;
 use crate::head::{Head, Target};
 use crate::headers;
+use crate::hints::Hints;
 use crate::identify::{Identify, remove_cookie};
 use crate::wire::answer::AnswerHead;
 use crate::wire::request;
@@ -68,6 +69,8 @@ pub struct Outgoing<'a> {
     pub head: Box<Head>,
     /// The body, not read yet.
     pub body: RequestBody,
+    /// Where informational answers go.
+    pub hints: &'a Hints,
 }
 
 /// What of a request matters when its answer is there.
@@ -127,6 +130,7 @@ impl Upstream {
             edge,
             mut head,
             body,
+            hints,
         } = outgoing;
         let kept = Kept {
             until: admission.until(),
@@ -157,11 +161,11 @@ impl Upstream {
             let mut text = Vec::new();
             write(&mut text);
             // Boxed, as is everything that most requests do not need.
-            return Box::pin(self.send_over_http2(pool, &text, upload, kept.until)).await;
+            return Box::pin(self.send_over_http2(pool, &text, upload, kept.until, hints)).await;
         }
         let to_head = head.method == Method::HEAD;
         if let Some(mut connection) = pool.take() {
-            let answer = connection.exchange(&write, &mut upload, to_head, self.response);
+            let answer = connection.exchange(&write, &mut upload, to_head, self.response, hints);
             match answer.await {
                 Ok(answer) => return self.finish(pool, answer, connection, upload, arrival, kept),
                 Err(ExchangeError::Closed { unsent })
@@ -173,7 +177,7 @@ impl Upstream {
             };
         }
         let mut connection = Box::pin(pool.connect()).await?;
-        let answer = connection.exchange(&write, &mut upload, to_head, self.response);
+        let answer = connection.exchange(&write, &mut upload, to_head, self.response, hints);
         match answer.await {
             Ok(answer) => self.finish(pool, answer, connection, upload, arrival, kept),
             Err(error) => Err(failed(&error)),
@@ -187,6 +191,7 @@ impl Upstream {
         text: &[u8],
         mut upload: Option<Box<Upload>>,
         until: Option<i64>,
+        hints: &Hints,
     ) -> Result<Answer, Denial> {
         let limits = request::Limits {
             bytes: text.len() + 1,
@@ -207,7 +212,8 @@ impl Upstream {
             let exchange = http2::Exchange::start(place, &head, upload.is_some());
             let answered = match exchange {
                 Ok(exchange) => {
-                    let answered = exchange.finish(&mut upload, self.response, self.idle, expiry);
+                    let answered =
+                        exchange.finish(&mut upload, self.response, self.idle, expiry, hints);
                     answered.await
                 }
                 Err(error) => Err(error),

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use http::{StatusCode, header};
 
 use crate::fields::{Fields, write_line};
+use crate::hints::Hint;
 
 use super::Malformed;
 use super::framing::Framing;
@@ -26,30 +27,34 @@ pub struct AnswerHead {
     pub keep: bool,
 }
 
-/// Reads a final head from the front of the input: the head and the length of all that came
-/// up to its end; `None` while more is needed. `to_head` tells that the request's method was HEAD.
+/// A head at the front of the input.
+#[derive(Debug)]
+pub enum Read {
+    /// One that precedes the answer (RFC 9110 §15.2), and the bytes that it took; 101 is none of
+    /// these.
+    Informational(StatusCode, Fields, usize),
+    /// The answer's.
+    Final(AnswerHead),
+}
+
+/// Reads a head from the front of the input: the head and its length; `None` while more is
+/// needed. `to_head` tells that the request's method was HEAD.
 ///
 /// # Errors
 /// For whatever is not one clear answer (RFC 9112 §6.3).
-pub fn read(
-    input: &[u8],
-    to_head: bool,
-    limit: usize,
-) -> Result<Option<(AnswerHead, usize)>, Malformed> {
-    let mut from = 0;
-    loop {
-        let Some((first, length)) = first(&input[from..], limit)? else {
-            return Ok(None);
-        };
-        from += length;
-        if from > limit {
-            return Err(Malformed("its informational answers are too many"));
-        }
-        // Informational answers precede the final one (RFC 9110 §15.2).
-        if first.status == StatusCode::SWITCHING_PROTOCOLS || first.status.as_u16() >= 200 {
-            return frame(first, to_head).map(|answer| Some((answer, from)));
-        }
+pub fn read(input: &[u8], to_head: bool, limit: usize) -> Result<Option<(Read, usize)>, Malformed> {
+    let Some((first, length)) = first(input, limit)? else {
+        return Ok(None);
+    };
+    if length > limit {
+        return Err(Malformed("its head is too large"));
     }
+    let last = first.status == StatusCode::SWITCHING_PROTOCOLS || first.status.as_u16() >= 200;
+    let read = match last {
+        true => Read::Final(frame(first, to_head)?),
+        false => Read::Informational(first.status, first.fields, length),
+    };
+    Ok(Some((read, length)))
 }
 
 /// What was read of the first head.
@@ -150,6 +155,16 @@ fn is(name: &[u8], wanted: &header::HeaderName) -> bool {
     name.eq_ignore_ascii_case(wanted.as_str().as_bytes())
 }
 
+/// Writes an informational answer, the empty line included.
+pub fn write_informational(hint: &Hint, out: &mut Vec<u8>) {
+    let reason = hint.status.canonical_reason().unwrap_or_default();
+    for piece in ["HTTP/1.1 ", hint.status.as_str(), " ", reason, "\r\n"] {
+        out.extend_from_slice(piece.as_bytes());
+    }
+    hint.fields.write(out, |_| true);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Tells a client that waits to send its body (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -238,8 +253,16 @@ pub fn write(status: StatusCode, fields: &Fields, form: Form, out: &mut Vec<u8>)
 mod tests {
     use super::*;
 
+    /// The final head, past those before it.
     fn parsed(text: &str) -> Result<Option<AnswerHead>, Malformed> {
-        Ok(read(text.as_bytes(), false, 1024)?.map(|(answer, _)| answer))
+        let mut rest = text.as_bytes();
+        loop {
+            match read(rest, false, 1024)? {
+                Some((Read::Final(answer), _)) => return Ok(Some(answer)),
+                Some((Read::Informational(..), length)) => rest = &rest[length..],
+                None => return Ok(None),
+            }
+        }
     }
 
     fn framing(text: &str) -> Option<(Framing, bool)> {
@@ -317,8 +340,6 @@ mod tests {
         ] {
             assert!(parsed(text).is_err(), "{text}");
         }
-        let hints = "HTTP/1.1 103 Hint\r\n\r\n".repeat(100);
-        assert!(parsed(&hints).is_err());
         let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(2000));
         assert!(parsed(&endless).is_err());
     }
@@ -327,6 +348,9 @@ mod tests {
     fn fields_keep_their_values() {
         let text = "HTTP/1.1 200 OK\r\nx-a: 1\r\nX-B:\r\nx-a:  2 \r\ncontent-length: 0\r\n\r\nrest";
         let (answer, length) = read(text.as_bytes(), false, 1024).unwrap().unwrap();
+        let Read::Final(answer) = answer else {
+            panic!("it is the answer");
+        };
         let [a, b] = ["x-a", "x-b"].map(http::HeaderName::from_static);
         let values: Vec<_> = answer.fields.get_all(&a).collect();
         assert_eq!(values, [b"1", b"2"]);

@@ -80,6 +80,11 @@ impl Http2 {
         Self { runtime, send }
     }
 
+    /// Waits for something on the connection.
+    pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     /// Sends a request without a body and reads its answer to the end.
     pub fn ask(&self, request: Request<()>) -> Result<Answered, h2::Error> {
         let (answer, _) = self.start(request, true);

@@ -18,6 +18,7 @@ use crate::denial::{self, Denial};
 use crate::drain::Guard;
 use crate::edge::Peer;
 use crate::head::Head;
+use crate::hints::Hints;
 use crate::respond::Response;
 use crate::sidecar::Worker;
 use crate::wire::answer::is_bodyless;
@@ -101,15 +102,28 @@ impl Exchange {
             Ok(body) => body,
             Err(denial) => return Some(worker.refuse(peer, Some(&head), denial)),
         };
-        self.wait(worker.handle(peer, head, body)).await
+        let hints = Hints::default();
+        self.wait(worker.handle(peer, head, body, &hints), &hints)
+            .await
     }
 
     /// Waits for the line's answer; `None` when the client gives up before.
-    async fn wait(&mut self, handled: impl Future<Output = Response>) -> Option<Response> {
+    async fn wait(
+        &mut self,
+        handled: impl Future<Output = Response>,
+        hints: &Hints,
+    ) -> Option<Response> {
         let mut handled = pin!(handled);
         poll_fn(|cx| {
             loop {
-                if let Poll::Ready(response) = handled.as_mut().poll(cx) {
+                let polled = handled.as_mut().poll(cx);
+                for hint in hints.take() {
+                    // A client that is gone is noticed below.
+                    let _ = self
+                        .respond
+                        .send_informational(message::informational(&hint));
+                }
+                if let Poll::Ready(response) = polled {
                     return Poll::Ready(Some(response));
                 }
                 if self.respond.poll_reset(cx).is_ready() {
@@ -137,9 +151,13 @@ impl Exchange {
             Ok(()) => Ok(head),
             Err(denial) => Err((head, denial)),
         });
+        let hints = Hints::default();
         let mut response = match asked {
             Ok(head) => match self
-                .wait(worker.handle(peer, head, RequestBody::empty()))
+                .wait(
+                    worker.handle(peer, head, RequestBody::empty(), &hints),
+                    &hints,
+                )
                 .await
             {
                 Some(response) => response,

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Response as Http2Response, Version, h
 use crate::denial::{Denial, Reason};
 use crate::fields::Fields;
 use crate::head::{Head, Target};
+use crate::hints::Hint;
 use crate::respond::Response;
 use crate::wire::http2::header_map;
 
@@ -106,6 +107,14 @@ fn name_host(authority: &str, fields: &mut Fields) {
         fields.remove(&header::HOST);
     }
     fields.append(&header::HOST, &host);
+}
+
+/// An informational answer.
+pub(super) fn informational(hint: &Hint) -> Http2Response<()> {
+    let mut answer = Http2Response::new(());
+    *answer.status_mut() = hint.status;
+    *answer.headers_mut() = header_map(&hint.fields);
+    answer
 }
 
 /// An answer's head in HTTP/2's form. `bodyless`: there is no body, whatever the fields say.

@@ -16,6 +16,7 @@ use crate::body::{BodyError, Frame};
 use crate::deadline::Deadline;
 use crate::fields::Fields;
 use crate::head::{Head, Scheme};
+use crate::hints::Hints;
 use crate::upstream::connection::ExchangeError;
 use crate::upstream::upload::Upload;
 use crate::wire::http2::{self, Outbound};
@@ -30,6 +31,10 @@ const LEFT_OUT: [HeaderName; 5] = [
     header::HOST,
     HeaderName::from_static("keep-alive"),
 ];
+
+/// Informational answers after which an app is not waited for any more; each is as large as a
+/// head may be, and none is kept.
+const MOST_INFORMATIONAL: usize = 100;
 
 /// A request that was sent as far as its head.
 pub(in crate::upstream) struct Exchange {
@@ -84,11 +89,16 @@ impl Exchange {
         time: Duration,
         idle: Duration,
         expiry: Option<Instant>,
+        hints: &Hints,
     ) -> Result<Answered, ExchangeError> {
         self.deadline.start(time);
         let mut expiry = expiry.map(Deadline::at);
+        let mut informed = 0;
         let answer = poll_fn(|cx| {
             let sending = poll_upload(cx, upload, &mut self.outbound);
+            if let Err(error) = poll_hints(cx, &mut self.answer, &mut informed, hints) {
+                return Poll::Ready(Err(error));
+            }
             if let Poll::Ready(answer) = pin!(&mut self.answer).poll(cx) {
                 return Poll::Ready(answer.map_err(|error| sort(&error)));
             }
@@ -127,6 +137,25 @@ impl Exchange {
             },
         })
     }
+}
+
+/// Passes on what precedes the answer.
+fn poll_hints(
+    cx: &mut Context<'_>,
+    answer: &mut ResponseFuture,
+    informed: &mut usize,
+    hints: &Hints,
+) -> Result<(), ExchangeError> {
+    // What fails here fails for the answer too, which tells it.
+    while let Poll::Ready(Some(Ok(head))) = answer.poll_informational(cx) {
+        *informed += 1;
+        if *informed > MOST_INFORMATIONAL {
+            let what = "its informational answers are too many";
+            return Err(ExchangeError::Malformed(what));
+        }
+        hints.push(head.status(), Fields::from(head.headers()));
+    }
+    Ok(())
 }
 
 /// A length that the library holds the body to.
