@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use usher::head::Head;
-use usher::wire::answer::{self, AnswerHead, Ending, Form};
+use usher::wire::answer::{self, AnswerHead, Ending, Form, Read};
 use usher::wire::input::Input;
 use usher::wire::output::Output;
 use usher::wire::request::{self, Limits};
@@ -120,7 +120,9 @@ impl Connection {
         self.write(build, Bytes::new()).await?;
         let read = |bytes: &[u8]| answer::read(bytes, false, LIMITS.bytes);
         let answer = poll_fn(|cx| self.input.poll_head(cx, &mut self.stream, read));
-        let answer = answer.await.ok()?;
+        let Ok(Read::Final(answer)) = answer.await else {
+            return None;
+        };
         let body = std::mem::take(self.input.rest()).freeze();
         Some((answer, body))
     }
