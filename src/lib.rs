@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`] |
+//! | words | [`secret`], [`clock`], [`der`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`] |
 //! | settings | [`config`] |
 //! | storage | [`database`], [`state`] |
 //! | abilities | [`identify`], [`users`], [`accounts`], [`route`], [`edge`], [`tls`], [`telemetry`] |
@@ -30,6 +30,7 @@ pub mod announced;
 mod assemble;
 pub mod body;
 pub mod breaker;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -37,6 +38,7 @@ pub mod cors;
 pub mod database;
 pub mod deadline;
 pub mod denial;
+pub mod der;
 pub mod drain;
 pub mod edge;
 pub mod endpoint;

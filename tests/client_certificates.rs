@@ -207,3 +207,68 @@ fn sessions_with_certificates_are_not_resumed() {
         assert_eq!(client.reply().unwrap().status, 200);
     }
 }
+
+/// `headers` of every field of a certificate.
+const SHOWN: &str = "headers: { X-User-Id: id, X-Client-Subject: certificate.subject, \
+    X-Client-Dns: certificate.dns, X-Client-Uri: certificate.uri, X-Client-Thumb: certificate.thumbprint }\n\
+    routes: [{ path: /open/**, access: public }]\n";
+
+#[test]
+fn the_app_learns_who_the_certificate_is_for_and_from_nobody_else() {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let (app, issuer) = (App::start(), Issuer::new());
+    let usher = Usher::start(
+        &app,
+        &issuer,
+        &format!(
+            "listen:\n  - {{ address: '127.0.0.1:0', tls: {{ {}, client_ca_file: '{}', \
+             client_certificates: request }} }}\n  - 127.0.0.1:0\n{SHOWN}",
+            servers.server("a", &["a.test"]).yaml(),
+            clients.root.display()
+        ),
+    );
+    let token = issuer.token("alice");
+    let names = vec![
+        rcgen::SanType::DnsName("pod.test".try_into().unwrap()),
+        rcgen::SanType::URI("spiffe://test/ns/a/sa/b".try_into().unwrap()),
+    ];
+    let own = clients.client_named("Söhne, Inc.", names);
+    let forged = "X-Client-Subject: CN=root\r\nX_Client_Uri: spiffe://evil\r\nX-Client-Dns: evil\r\n\
+        X-Client-Thumb: evil\r\n";
+    let request = |path: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: a.test\r\n{forged}Authorization: Bearer {token}\r\n\r\n"
+        )
+    };
+    let over_tls = |own: Option<&Pair>| {
+        let config = tls::client(&servers.root, own);
+        Client::over_tls(tls::connect(usher.address, "a.test", &config).unwrap())
+    };
+    let thumb = thumbprint(&own);
+    let shown = [
+        ("x-client-subject", "CN=S%C3%B6hne\\, Inc."),
+        ("x-client-dns", "pod.test"),
+        ("x-client-uri", "spiffe://test/ns/a/sa/b"),
+        ("x-client-thumb", thumb.as_str()),
+    ];
+    let mut client = over_tls(Some(&own));
+    // Also where no token is asked for.
+    for path in ["/a", "/open/a"] {
+        client.send(request(path));
+        assert_eq!(client.reply().unwrap().status, 200);
+        let received = app.last();
+        for (name, value) in shown {
+            assert_eq!(received.header(name), Some(value), "{path}");
+            assert_eq!(received.folded(name).len(), 1, "{path} {name}");
+        }
+    }
+    // Without a certificate, and without TLS, nobody says anything.
+    let plain = Client::connect(usher.others[0]);
+    for mut client in [over_tls(None), plain] {
+        client.send(request("/a"));
+        assert_eq!(client.reply().unwrap().status, 200);
+        for (name, _) in shown {
+            assert_eq!(app.last().folded(name), [""; 0]);
+        }
+    }
+}

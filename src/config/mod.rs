@@ -34,6 +34,8 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::certificate;
+
 pub use self::files::Files;
 pub use self::front_door::{Dialect, ExtAuthz, ForwardAuth};
 pub use self::introspection::{ClientAuthentication, Introspection};
@@ -148,6 +150,8 @@ pub enum HeaderSource {
     Issuer,
     /// What the directory says about the user.
     User(Column),
+    /// What the client's certificate says.
+    Certificate(certificate::Field),
 }
 
 /// A column of the user's row.

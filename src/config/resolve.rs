@@ -77,6 +77,7 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
     let accounts = accounts::resolve(&file, &mut issuers, cx);
     let own = accounts::rules(&file, cx);
     let headers = header::identity(file.headers.as_ref(), file.headers_preset, cx);
+    header::check_certificates(&headers, &listeners, cx);
     let header_exceptions =
         header::exceptions(&file.header_exceptions.unwrap_or_default(), &headers, cx);
     let listed = file.routes.unwrap_or_default();

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header;
 
+use crate::certificate::Certificate;
 use crate::config::TrustedProxy;
 use crate::denial::{Denial, Reason};
 use crate::fields::{Fields, write_line};
 use crate::head::Scheme;
 use crate::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
-use crate::identity::Thumbprint;
 
 /// Where proxies tell what is told to the app.
 pub(super) static SAID: [http::HeaderName; 4] = [
@@ -27,7 +27,7 @@ pub struct Peer {
     /// How the peer speaks to us.
     pub scheme: Scheme,
     /// The certificate by which the peer has proved who it is.
-    pub certificate: Option<Thumbprint>,
+    pub certificate: Option<Box<Certificate>>,
     /// The address as `X-Forwarded-For` says it.
     node_name: String,
     /// `for=…;proto=…` as `Forwarded` says it.
@@ -65,7 +65,7 @@ impl Peer {
 impl Peer {
     /// The same peer with the certificate that it has shown.
     #[must_use]
-    pub fn with_certificate(self, certificate: Option<Thumbprint>) -> Self {
+    pub fn with_certificate(self, certificate: Option<Box<Certificate>>) -> Self {
         Self {
             certificate,
             ..self

@@ -173,7 +173,7 @@ impl Edge {
             fields: &head.fields,
             upgrade: arrival.upgrade.is_some(),
             client: arrival.forwarding.client(),
-            certificate: peer.certificate.as_ref(),
+            certificate: peer.certificate.as_ref().map(|shown| &shown.thumbprint),
         })
     }
 

@@ -1,42 +1,10 @@
-//! Just enough DER (X.690) to look into public keys and certificates.
+//! Just enough DER to look into public keys, and to write one.
+
+use crate::der::{Reader, SEQUENCE, VERSION};
 
 /// Tags that are met on the way to a key.
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
-const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xa0;
-
-/// Reads one value after the other.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// The next value's tag, content, and all of its bytes.
-    fn next(&mut self) -> Option<(u8, &'a [u8], &'a [u8])> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (&first, rest) = rest.split_first()?;
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(first), rest),
-            0x81..=0x83 => {
-                let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                let length = digits
-                    .iter()
-                    .fold(0, |sum, digit| sum << 8 | usize::from(*digit));
-                (length, rest)
-            }
-            _ => return None,
-        };
-        let (content, after) = rest.split_at_checked(length)?;
-        let whole = self.0.get(..self.0.len() - after.len())?;
-        self.0 = after;
-        Some((tag, content, whole))
-    }
-
-    /// The content of the next value, which must have this tag.
-    fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
-        let (found, content, _) = self.next()?;
-        (found == tag).then_some(content)
-    }
-}
 
 /// The modulus and the exponent of an RSA key in an RFC 5280 `SubjectPublicKeyInfo`,
 /// big-endian and without leading zeros.

@@ -127,8 +127,8 @@ impl Rules {
                     Source::Claims(names.iter().map(|name| path(name)).collect())
                 }
                 HeaderSource::AllClaims => Source::All,
-                // The directory's, not the token's: `upstream` fills it in.
-                HeaderSource::User(_) => Source::Claims(Vec::new()),
+                // The directory's, or the connection's, not the token's: `upstream` fills it in.
+                HeaderSource::User(_) | HeaderSource::Certificate(_) => Source::Claims(Vec::new()),
                 // A name that fits no header is refused when it is rendered.
                 HeaderSource::Issuer => {
                     Source::Fixed(render::encode_text(&issuer.name).unwrap_or_default())

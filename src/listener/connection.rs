@@ -19,13 +19,13 @@ use http::Version;
 
 use crate::activity::Activity;
 use crate::body::RequestBody;
+use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::denial::{Denial, Reason};
 use crate::drain::Guard;
 use crate::edge::Peer;
 use crate::head::{Head, Scheme};
 use crate::hints::Hints;
-use crate::identity::Thumbprint;
 use crate::limit::Seldom;
 use crate::respond::Response;
 use crate::sidecar::Worker;
@@ -239,7 +239,7 @@ impl Server {
             place.seat = seat;
         }
         let (stream, scheme) = hall.secure(stream, client, watch).await?;
-        let certificate = stream.certificate().map(Thumbprint::of);
+        let certificate = stream.certificate().map(Certificate::read).map(Box::new);
         let peer = Peer::new(client, scheme).with_certificate(certificate);
         Some((stream, peer))
     }

@@ -22,6 +22,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::body::{BodyError, RequestBody};
+use crate::certificate::Field;
 use crate::clock::Clock;
 use crate::config::{self, Column, HeaderSource};
 use crate::denial::{Denial, Reason};
@@ -52,6 +53,8 @@ pub struct Upstream {
     refresh_cookie: Option<String>,
     /// The headers that take a column of the user's row.
     columns: Vec<(HeaderName, Column)>,
+    /// The headers that take something of the client's certificate.
+    certificate: Vec<(HeaderName, Field)>,
     response: Duration,
     idle: Duration,
 }
@@ -104,6 +107,7 @@ impl Upstream {
             pass_token: settings.tokens.pass,
             refresh_cookie: refresh_cookie(settings),
             columns: settings.headers.iter().filter_map(column).collect(),
+            certificate: settings.headers.iter().filter_map(of_certificate).collect(),
             response: settings.timeouts.response,
             idle: settings.timeouts.idle,
         }
@@ -155,6 +159,7 @@ impl Upstream {
                 forwarding.write(peer, host, out);
             }
             self.complete(arrival, edge, &admission, out);
+            self.show_certificate(peer, out);
             out.extend_from_slice(b"\r\n");
         };
         if pool.links().is_some() {
@@ -305,6 +310,20 @@ impl Upstream {
         self.announce(admission, out);
     }
 
+    /// Tells the app by which certificate the connection was made, whether or not a token was asked
+    /// for.
+    fn show_certificate(&self, peer: &Peer, out: &mut Vec<u8>) {
+        let Some(certificate) = &peer.certificate else {
+            return;
+        };
+        for (name, field) in &self.certificate {
+            if let Some(value) = certificate.field(*field) {
+                let value = headers::encode(&value);
+                write_line(out, name.as_str().as_bytes(), &[value.as_bytes()]);
+            }
+        }
+    }
+
     /// Tells the app who is calling: lines of a head.
     pub fn announce(&self, admission: &Admission, out: &mut Vec<u8>) {
         if let Some(identity) = admission.identity() {
@@ -375,6 +394,13 @@ impl Upstream {
 fn refresh_cookie(settings: &config::Config) -> Option<String> {
     let accounts = settings.accounts.as_ref()?;
     Some(accounts.tokens.cookie.name.clone())
+}
+
+fn of_certificate(header: &config::IdentityHeader) -> Option<(HeaderName, Field)> {
+    match header.value {
+        HeaderSource::Certificate(field) => Some((header.name.clone(), field)),
+        _ => None,
+    }
 }
 
 fn column(header: &config::IdentityHeader) -> Option<(HeaderName, Column)> {

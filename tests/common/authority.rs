@@ -101,6 +101,15 @@ impl Authority {
         self.sign(name, leaf)
     }
 
+    /// The same with alternative names.
+    pub fn client_named(&self, name: &str, names: Vec<rcgen::SanType>) -> Pair {
+        let mut leaf = self::hosts(&[]);
+        leaf.distinguished_name = named(name);
+        leaf.subject_alt_names = names;
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(name, leaf)
+    }
+
     fn sign(&self, file: &str, leaf: CertificateParams) -> Pair {
         let key = KeyPair::generate().expect("a key");
         let leaf = leaf.signed_by(&key, &self.issuer).expect("signed");

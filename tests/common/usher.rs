@@ -17,6 +17,8 @@ use super::{App, Client, Issuer, Reply, eventually};
 pub struct Usher {
     /// Where clients connect.
     pub address: SocketAddr,
+    /// The other listeners, in the order of the configuration.
+    pub others: Vec<SocketAddr>,
     /// `/livez`, `/readyz`, `/metrics`.
     pub admin: SocketAddr,
     /// Where Envoy asks by gRPC, if it may.
@@ -115,7 +117,8 @@ impl Usher {
                 // A Unix socket has no address; who asks for one then has nobody to connect to.
                 let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
                 let address = bound.addresses().first().copied().unwrap_or(nowhere);
-                let addresses = (address, bound.admin_address().unwrap());
+                let others = bound.addresses().into_iter().skip(1).collect();
+                let addresses = (address, others, bound.admin_address().unwrap());
                 tell.send((addresses, bound.ext_authz_address())).unwrap();
                 let never = |signal: oneshot::Receiver<()>| async {
                     if signal.await.is_err() {
@@ -125,9 +128,10 @@ impl Usher {
                 bound.run(never(stopped), never(at_once)).await.unwrap()
             })
         });
-        let ((address, admin), ext_authz) = told.recv().expect("usher did not start");
+        let ((address, others, admin), ext_authz) = told.recv().expect("usher did not start");
         Self {
             address,
+            others,
             admin,
             ext_authz,
             lines,

@@ -421,6 +421,7 @@ fn no_message_repeats_what_a_variable_holds() {
 #[rustfmt::skip] // a table: one case a line
 fn headers_are_checked() {
     each_after_base_has_one_problem(&[
+        ("headers: { X-A: certificate.serial }\n", 4, "headers.X-A", "Write `certificate.` and one of subject, dns"),
         ("headers: { Host: id }\n", 4, "headers.Host", "has a meaning of its own"),
         ("headers: { content_length: id }\n", 4, "headers.content_length", "has a meaning of its own"),
         ("headers: { Authorization: id }\n", 4, "headers.Authorization", "has a meaning of its own"),

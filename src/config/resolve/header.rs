@@ -3,8 +3,9 @@
 use http::HeaderName;
 
 use super::Context;
+use crate::certificate::Field;
 use crate::config::file::{HeadersPreset, List, Named, OneOrMany};
-use crate::config::{HeaderSource, IdentityHeader};
+use crate::config::{HeaderSource, IdentityHeader, Listener};
 
 /// Names with a meaning of their own: a claim in one of these could frame, route or
 /// authenticate the request instead of describing the caller.
@@ -196,6 +197,43 @@ fn collision(key: &str, other: &HeaderName, cx: &mut Context<'_>) {
     );
 }
 
+fn certificate(key: &str, name: &str, cx: &mut Context<'_>) -> Option<Field> {
+    let found = Field::ALL.iter().find(|(known, _)| *known == name);
+    if found.is_none() {
+        let known: Vec<_> = Field::ALL.iter().map(|(known, _)| *known).collect();
+        cx.error(
+            key,
+            format!("takes `{name}` of a certificate, which usher does not read"),
+            format!("Write `certificate.` and one of {}.", known.join(", ")),
+        );
+    }
+    found.map(|(_, field)| *field)
+}
+
+/// Certificates say something only where somebody asks for them.
+pub(super) fn check_certificates(
+    headers: &[IdentityHeader],
+    listeners: &[Listener],
+    cx: &mut Context<'_>,
+) {
+    let asks = |listener: &Listener| {
+        listener
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.clients.is_some())
+    };
+    let takes = |header: &&IdentityHeader| matches!(header.value, HeaderSource::Certificate(_));
+    if let Some(header) = headers.iter().find(takes)
+        && !listeners.iter().any(asks)
+    {
+        cx.report.warn(
+            &format!("headers.{}", header.name),
+            "takes what a client's certificate says, and no listener asks for certificates",
+            "Write `tls.client_ca_file` under `listen`, or remove it.",
+        );
+    }
+}
+
 fn source(key: &str, value: &OneOrMany<String>, cx: &mut Context<'_>) -> Option<HeaderSource> {
     let listed = value.keyed(key);
     if listed.is_empty() && !cx.report.is_spoilt(key) {
@@ -211,7 +249,10 @@ fn source(key: &str, value: &OneOrMany<String>, cx: &mut Context<'_>) -> Option<
         OneOrMany::One(word) => Some(match word.as_str() {
             "claims" => HeaderSource::AllClaims,
             "issuer" => HeaderSource::Issuer,
-            claim => HeaderSource::Claim(claim.to_owned()),
+            word => match word.strip_prefix("certificate.") {
+                Some(name) => HeaderSource::Certificate(certificate(key, name, cx)?),
+                None => HeaderSource::Claim(word.to_owned()),
+            },
         }),
         OneOrMany::Many(_) => Some(HeaderSource::Joined(
             listed.into_iter().map(|(_, claim)| claim.clone()).collect(),
