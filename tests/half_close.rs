@@ -19,7 +19,8 @@ fn patient() -> (App, mpsc::Sender<()>) {
         Answer::Own(Box::new(move |mut stream| {
             let told = may.lock().unwrap().recv();
             if told.is_ok() {
-                let _ = stream.write_all(&answer("200 OK", "", "late"));
+                let close = "Connection: close\r\n";
+                let _ = stream.write_all(&answer("200 OK", close, "late"));
             }
             let _ = stream.read(&mut [0]);
         }))
