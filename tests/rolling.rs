@@ -127,7 +127,7 @@ fn ten_restarts_under_load_cost_no_request() {
     });
     let issuer = Issuer::new();
     let yaml = format!(
-        "upstream: http://{}\nissuers: [{}]\nshutdown: {{ pause: 300ms, deadline: 10s }}\n",
+        "upstream: http://{}\nissuers: [{}]\nshutdown: {{ pause: 600ms, deadline: 10s }}\n",
         app.address,
         issuer.yaml()
     );
