@@ -94,7 +94,7 @@ impl Certificate {
 
     /// Sorts `GeneralNames` (RFC 5280 §4.2.1.6).
     fn take(&mut self, mut names: Reader<'_>) {
-        while let Some((tag, content, _)) = names.next() {
+        while let Some((tag, content, _)) = names.value() {
             let place = match tag {
                 0x81 => &mut self.email,
                 0x82 => &mut self.dns,
@@ -133,16 +133,16 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 /// The subject's content, and the content of the extensions if there are any (RFC 5280 §4.1).
 fn parts(der: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let mut signed = Reader(Reader(Reader(der).expect(SEQUENCE)?).expect(SEQUENCE)?);
-    let (tag, ..) = signed.next()?;
+    let (tag, ..) = signed.value()?;
     // version (optional), serialNumber, signature, issuer, validity
     let before = if tag == VERSION { 4 } else { 3 };
     for _ in 0..before {
-        signed.next()?;
+        signed.value()?;
     }
     let subject = signed.expect(SEQUENCE)?;
-    signed.next()?;
+    signed.value()?;
     let mut extensions = None;
-    while let Some((tag, content, _)) = signed.next() {
+    while let Some((tag, content, _)) = signed.value() {
         if tag == EXTENSIONS {
             extensions = Reader(content).expect(SEQUENCE);
         }
@@ -158,9 +158,9 @@ fn alternative_names(extensions: &[u8]) -> Option<Reader<'_>> {
             continue;
         }
         // Whether it is critical may come before its value.
-        let mut value = extension.next()?;
+        let mut value = extension.value()?;
         if value.0 != OCTET_STRING {
-            value = extension.next()?;
+            value = extension.value()?;
         }
         return Reader(value.1).expect(SEQUENCE).map(Reader);
     }
@@ -170,10 +170,10 @@ fn alternative_names(extensions: &[u8]) -> Option<Reader<'_>> {
 fn distinguished(name: &[u8]) -> Option<String> {
     let mut parts = Vec::new();
     let mut sets = Reader(name);
-    while let Some((tag, content, _)) = sets.next() {
+    while let Some((tag, content, _)) = sets.value() {
         let mut values = Vec::new();
         let mut pairs = Reader((tag == SET).then_some(content)?);
-        while let Some((SEQUENCE, pair, _)) = pairs.next() {
+        while let Some((SEQUENCE, pair, _)) = pairs.value() {
             values.push(attribute(pair)?);
         }
         parts.push(values.join("+"));
@@ -186,7 +186,7 @@ fn distinguished(name: &[u8]) -> Option<String> {
 fn attribute(pair: &[u8]) -> Option<String> {
     let mut pair = Reader(pair);
     let kind = pair.expect(OID)?;
-    let (tag, content, whole) = pair.next()?;
+    let (tag, content, whole) = pair.value()?;
     let short = match kind {
         [0x55, 4, 3] => Some("CN"),
         [0x55, 4, 6] => Some("C"),

@@ -11,7 +11,7 @@ pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next value's tag, content, and all of its bytes.
-    pub fn next(&mut self) -> Option<(u8, &'a [u8], &'a [u8])> {
+    pub fn value(&mut self) -> Option<(u8, &'a [u8], &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = match first {
@@ -33,7 +33,7 @@ impl<'a> Reader<'a> {
 
     /// The content of the next value, which must have this tag.
     pub fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
-        let (found, content, _) = self.next()?;
+        let (found, content, _) = self.value()?;
         (found == tag).then_some(content)
     }
 }

@@ -23,13 +23,13 @@ pub(super) fn rsa_numbers(spki: &[u8]) -> Option<(&[u8], &[u8])> {
 /// checked in any other way: an operator chose the file.
 pub(super) fn certificate_key(certificate: &[u8]) -> Option<&[u8]> {
     let mut signed = Reader(Reader(Reader(certificate).expect(SEQUENCE)?).expect(SEQUENCE)?);
-    let (tag, ..) = signed.next()?;
+    let (tag, ..) = signed.value()?;
     // version (optional), serialNumber, signature, issuer, validity, subject
     let before = if tag == VERSION { 5 } else { 4 };
     for _ in 0..before {
-        signed.next()?;
+        signed.value()?;
     }
-    let (tag, _, whole) = signed.next()?;
+    let (tag, _, whole) = signed.value()?;
     (tag == SEQUENCE).then_some(whole)
 }
 
