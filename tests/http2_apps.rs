@@ -196,9 +196,10 @@ fn a_client_that_reads_nothing_holds_up_nobody_else() {
     let usher = before(app.address, &issuer, "workers: 1");
     let token = issuer.token("alice");
     let large = Bytes::from("0123456789".repeat(100_000));
-    let slow = Http2::connect(usher.address);
     let mut held = Vec::new();
     for number in 0..4 {
+        // Each by itself: uploads on one connection share what it has room for.
+        let slow = Http2::connect(usher.address);
         let (answer, mut stream) = slow.start(call(&token), false);
         let body = large.clone();
         // They send as far as there is room, and read nothing of what comes back.
@@ -206,7 +207,7 @@ fn a_client_that_reads_nothing_holds_up_nobody_else() {
             let _ = http2::write(&mut stream, body, true).await;
             std::future::pending::<()>().await;
         });
-        held.push(answer);
+        held.push((slow, answer));
         eventually("the call", || (app.count() == number + 1).then_some(()));
     }
     // Of each answer the app may send this much that nobody reads: together more than the 64 KiB
