@@ -34,6 +34,9 @@ const TIMES: u32 = 10;
 /// Connections that are held open by those who are slow: as many as fit the usual limit of open files.
 const SLOW: usize = 300;
 
+/// How long they have until they are measured.
+const SETTLE: Duration = Duration::from_secs(3);
+
 fn main() {
     let arguments: Vec<u32> = std::env::args()
         .skip(1)
@@ -160,7 +163,7 @@ fn serve(keys: String, fetches: Arc<AtomicUsize>) -> SocketAddr {
 }
 
 fn answer_all(mut stream: TcpStream, keys: &str, fetches: &AtomicUsize) {
-    let large = "x".repeat(4 << 20);
+    static LARGE: [u8; 4 << 20] = [b'x'; 4 << 20];
     let (mut seen, mut piece) = (Vec::new(), [0; 16 << 10]);
     while let Ok(count @ 1..) = stream.read(&mut piece) {
         seen.extend_from_slice(&piece[..count]);
@@ -169,16 +172,17 @@ fn answer_all(mut stream: TcpStream, keys: &str, fetches: &AtomicUsize) {
             let body = match head {
                 _ if head.starts_with(b"GET /keys ") => {
                     fetches.fetch_add(1, Ordering::Relaxed);
-                    keys
+                    keys.as_bytes()
                 }
-                _ if head.starts_with(b"GET /large ") => &large,
-                _ => "hello",
+                _ if head.starts_with(b"GET /large ") => &LARGE,
+                _ => b"hello",
             };
-            let text = format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            if stream.write_all(text.as_bytes()).is_err() {
+            let length = body.len();
+            let mut text =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes();
+            // One write, as long as it fits: the load is not to wait for acknowledgements.
+            text.extend_from_slice(body);
+            if stream.write_all(&text).is_err() {
                 return;
             }
         }
@@ -232,7 +236,12 @@ fn run(rate: u32, time: Duration) {
 /// Those who hold connections and do next to nothing on them.
 fn slow(stage: &Stage, good: &[Vec<u8>], rate: u32, time: Duration) {
     let quiet = callers(stage, good, rate, time);
-    let large = get(&stage.token("slow"), "").splice_target("/large");
+    let root = get(&stage.token("slow"), "");
+    let large = [
+        b"GET /large",
+        root.strip_prefix(b"GET /").expect("a request"),
+    ]
+    .concat();
     let held: Vec<_> = (0..SLOW)
         .map(|number| {
             let mut stream = connect(stage.address);
@@ -246,6 +255,8 @@ fn slow(stage: &Stage, good: &[Vec<u8>], rate: u32, time: Duration) {
             stream
         })
         .collect();
+    // What the kernel takes for them has passed by then; after it nothing moves.
+    std::thread::sleep(SETTLE);
     let times = callers(stage, good, rate, time);
     println!(
         "| {} that are slow, readers and writers | held | {:.2}, {:.2} | {:.2}, {:.2} | {:.2} | {} | - |",
@@ -257,16 +268,6 @@ fn slow(stage: &Stage, good: &[Vec<u8>], rate: u32, time: Duration) {
         at(&times, 0.99) / at(&quiet, 0.99),
         stage.memory()
     );
-}
-
-trait Spliced {
-    fn splice_target(self, target: &str) -> Vec<u8>;
-}
-
-impl Spliced for Vec<u8> {
-    fn splice_target(self, target: &str) -> Vec<u8> {
-        [b"GET ", target.as_bytes(), &self[5..]].concat()
-    }
 }
 
 fn attacks<'a>(stage: &'a Stage, rate: u32, time: Duration) -> Vec<(&'static str, Attack<'a>)> {
