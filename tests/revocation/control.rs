@@ -211,7 +211,7 @@ fn check_refuses_what_anybody_reaches() {
         ),
         (
             format!(
-                "{{ address: '0.0.0.0:9903', tls: {{ {pair}, client_ca_file: '{root}', client_certificates: optional }} }}"
+                "{{ address: '0.0.0.0:9903', tls: {{ {pair}, client_ca_file: '{root}', client_certificates: request }} }}"
             ),
             "asks for no certificate",
         ),
