@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use crate::accounts::Accounts;
 use crate::identify::Identify;
 use crate::limit::Seldom;
+use crate::revocation::Revocation;
 use crate::telemetry::Telemetry;
 use crate::users::Users;
 
@@ -39,19 +40,22 @@ struct Asked {
     identify: Arc<Identify>,
     users: Option<Arc<Users>>,
     accounts: Option<Arc<Accounts>>,
+    revocation: Option<Arc<Revocation>>,
 }
 
 impl Readiness {
-    /// Ready once the required issuers have keys.
+    /// Ready once the required issuers have keys, and it is known what is revoked.
     pub fn new(
         identify: Arc<Identify>,
         users: Option<Arc<Users>>,
         accounts: Option<Arc<Accounts>>,
+        revocation: Option<Arc<Revocation>>,
     ) -> Self {
         let asked = Asked {
             identify,
             users,
             accounts,
+            revocation,
         };
         Self {
             asked: ArcSwap::from_pointee(asked),
@@ -66,11 +70,13 @@ impl Readiness {
         identify: Arc<Identify>,
         users: Option<Arc<Users>>,
         accounts: Option<Arc<Accounts>>,
+        revocation: Option<Arc<Revocation>>,
     ) {
         self.asked.store(Arc::new(Asked {
             identify,
             users,
             accounts,
+            revocation,
         }));
     }
 
@@ -105,6 +111,10 @@ impl Readiness {
         let accounts = accounts.then(|| json!({ "accounts": "cannot be asked" }));
         let refused = self.refused.load(Ordering::Relaxed);
         let refused = refused.then(|| json!({ "configuration": "not reloaded; the log says why" }));
+        let revocation = asked.revocation.as_ref().map(|it| it.report());
+        let unheard = revocation.as_ref().and_then(|it| {
+            Some(json!({ "revocation": "is not heard", "error": it.error.as_ref()? }))
+        });
         let degraded: Vec<_> = issuers
             .iter()
             .filter_map(|issuer| {
@@ -114,19 +124,26 @@ impl Readiness {
             .chain(users)
             .chain(accounts)
             .chain(refused)
+            .chain(unheard)
             .collect();
         let missing: Vec<_> = issuers
             .iter()
             .filter(|issuer| !issuer.has_keys)
             .map(|issuer| &issuer.name)
             .collect();
-        let ready = !draining && !waiting;
-        let report = json!({
+        let unsure = revocation.as_ref().is_some_and(|it| !it.ready);
+        let ready = !draining && !waiting && !unsure;
+        let mut report = json!({
             "ready": ready,
             "draining": draining,
             "issuers_without_keys": missing,
             "degraded": degraded,
         });
+        if let (Some(it), Some(members)) = (revocation, report.as_object_mut()) {
+            let shown =
+                json!({ "loaded": it.loaded, "entries": it.entries, "stale_seconds": it.stale });
+            members.insert("revocation".to_owned(), shown);
+        }
         (ready, report)
     }
 }

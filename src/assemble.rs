@@ -11,6 +11,7 @@ use crate::admin::Readiness;
 use crate::announced::Announced;
 use crate::clock::Clock;
 use crate::config::accounts::{Standing, Store};
+use crate::config::revocation::IssuerLife;
 use crate::config::{self, Address, Config, Files, Listen};
 use crate::cors::Rules;
 use crate::edge::Edge;
@@ -18,6 +19,7 @@ use crate::endpoint::{AccountEndpoints, Endpoints, ForwardAuth, Projects};
 use crate::gate::{Gate, Own};
 use crate::identify::{self, Identify, Refresher};
 use crate::identity::{CallerClaims, Kept};
+use crate::revocation::{self, Revocation};
 use crate::route::Routes;
 use crate::sidecar::Sidecar;
 use crate::state::StateDir;
@@ -62,6 +64,8 @@ pub enum StartError {
     Accounts(accounts::StartError),
     /// The state directory cannot be used.
     State(String),
+    /// What is revoked cannot be told or kept.
+    Revocation(revocation::StartError),
     /// The operating system gives no threads.
     Threads(std::io::Error),
 }
@@ -88,6 +92,7 @@ impl fmt::Display for StartError {
             Self::Tls(problem) => write!(f, "TLS: {problem}"),
             Self::Accounts(error) => write!(f, "accounts: {error}"),
             Self::State(problem) => write!(f, "state_dir: {problem}"),
+            Self::Revocation(error) => write!(f, "revocation: {error}"),
             Self::Threads(error) => write!(f, "cannot start worker threads: {error}"),
         }
     }
@@ -113,6 +118,8 @@ pub struct Assembled {
     pub tls_metrics: tls::Metrics,
     parts: Parts,
     lasting: Arc<Lasting>,
+    /// How long the issuers' tokens live, where they can be revoked.
+    lives: Option<Arc<[IssuerLife]>>,
 }
 
 /// What the next reload may take over.
@@ -159,16 +166,24 @@ impl Assembled {
         self.lasting.clock.now()
     }
 
+    /// What is revoked, where anything can be; the same through every reload.
+    pub fn revocation(&self) -> Option<Arc<Revocation>> {
+        self.lasting.revocation.clone()
+    }
+
     /// Whether traffic may come.
     pub fn readiness(&self) -> Readiness {
         let (users, accounts) = self.depends_on();
-        Readiness::new(self.identify.clone(), users, accounts)
+        Readiness::new(self.identify.clone(), users, accounts, self.revocation())
     }
 
     /// From now on these parts are asked.
     pub fn answer_for(&self, readiness: &Readiness) {
         let (users, accounts) = self.depends_on();
-        readiness.change(self.identify.clone(), users, accounts);
+        if let (Some(revocation), Some(settings)) = (&self.lasting.revocation, &self.lives) {
+            revocation.store().change(settings);
+        }
+        readiness.change(self.identify.clone(), users, accounts, self.revocation());
     }
 
     fn depends_on(&self) -> (Option<Arc<Users>>, Option<Arc<Accounts>>) {
@@ -217,7 +232,8 @@ async fn build(
         telemetry: lasting.telemetry.for_routes(names.collect()),
         routes,
         gate: Gate::new(identify.clone(), users.clone(), own.clone()),
-        endpoints: Endpoints::new(claims, &identify, users, made(&parts.asked), own.as_ref()),
+        endpoints: Endpoints::new(claims, &identify, users, made(&parts.asked), own.as_ref())
+            .with_logout(&settings.endpoints, &identify, lasting.revocation.as_ref()),
         forward_auth: ForwardAuth::new(settings, lasting.clock.clone()),
         announced: Announced::new(&settings.headers),
         cors: Rules::new(settings),
@@ -234,6 +250,10 @@ async fn build(
         tls_metrics: lasting.tls.clone(),
         exporter: None,
         parts,
+        lives: settings
+            .revocation
+            .as_ref()
+            .map(|it| it.issuers.as_slice().into()),
         lasting,
     })
 }
@@ -255,6 +275,7 @@ fn identify(
         files: settings.files.clone(),
         users,
         state: state(settings)?,
+        revoked: lasting.revoked(),
     };
     let identify = match before {
         Some(before) => before.identify.again(&settings),
@@ -325,8 +346,9 @@ async fn asked(
     let users_serial = users.as_ref().map_or(0, |part| part.serial);
     let made_of = (wanted.clone(), accounts.serial, users_serial);
     let (accounts, users, clock) = (accounts.made.clone(), made(users), lasting.clock.clone());
+    let revoked = lasting.revoked();
     let making = async {
-        let asked = AccountEndpoints::new(wanted, accounts, users, clock);
+        let asked = AccountEndpoints::new(wanted, accounts, users, revoked, clock);
         let unusable = |why| StartError::Accounts(accounts::StartError(why));
         asked.map(Arc::new).map_err(unusable)
     };

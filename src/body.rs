@@ -26,6 +26,8 @@ pub enum BodyError {
     TimedOut,
     /// The token that it was asked for with has expired.
     Expired,
+    /// The token that it was asked for with was revoked.
+    Revoked,
     /// The connection that it came on failed, or ended in the middle.
     Broken(io::Error),
     /// What came is no body; says what it is.
@@ -37,6 +39,7 @@ impl std::fmt::Display for BodyError {
         match self {
             Self::TimedOut => f.write_str("nothing came for timeouts.idle"),
             Self::Expired => f.write_str("the token has expired"),
+            Self::Revoked => f.write_str("the token was revoked"),
             Self::Broken(error) => write!(f, "the connection failed: {error}"),
             Self::Malformed(what) => f.write_str(what),
         }
@@ -53,7 +56,7 @@ impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Broken(error) => Some(error),
-            Self::TimedOut | Self::Expired | Self::Malformed(_) => None,
+            Self::TimedOut | Self::Expired | Self::Revoked | Self::Malformed(_) => None,
         }
     }
 }

@@ -180,6 +180,8 @@ reasons! {
     TokenExpired = "token_expired", Client, UNAUTHORIZED, InvalidToken;
     /// The token's `nbf` lies in the future.
     TokenNotYetValid = "token_not_yet_valid", Client, UNAUTHORIZED, InvalidToken;
+    /// The token was revoked: itself, or its session, user, key or issuer.
+    TokenRevoked = "token_revoked", Client, UNAUTHORIZED, InvalidToken;
     /// The token is not meant for any of the issuer's `audiences`.
     AudienceRefused = "audience_refused", Client, UNAUTHORIZED, InvalidToken;
     /// A claim that must be there is missing, of the wrong type, or has another value.
@@ -242,6 +244,8 @@ reasons! {
     KeyPending = "key_pending", Ours, SERVICE_UNAVAILABLE, None;
     /// The token's issuer has to be asked about it, and does not answer.
     IntrospectionUnavailable = "introspection_unavailable", Ours, SERVICE_UNAVAILABLE, None;
+    /// What is revoked is not known yet, so nobody can tell whether the token still counts.
+    RevocationsUnavailable = "revocations_unavailable", Ours, SERVICE_UNAVAILABLE, None;
     /// The caller's user is being created, and is not there yet.
     UserPending = "user_pending", Ours, SERVICE_UNAVAILABLE, None;
     /// The directory or the provisioner cannot be asked, so nobody can tell who the caller is to us.
@@ -265,7 +269,10 @@ impl Reason {
     const fn retry_after(self) -> Option<u32> {
         match self {
             Self::KeysUnavailable | Self::KeyPending => Some(5),
-            Self::UserPending | Self::UsersUnavailable | Self::IntrospectionUnavailable => Some(2),
+            Self::UserPending
+            | Self::UsersUnavailable
+            | Self::IntrospectionUnavailable
+            | Self::RevocationsUnavailable => Some(2),
             Self::RateLimited => Some(60),
             Self::Overloaded => Some(1),
             _ => None,

@@ -127,7 +127,7 @@ impl Gate {
             let admitted = Box::pin(own.admit(&verified.identity, route)).await;
             admitted.map_err(|denial| denial.of_token(verified.fingerprint))?;
         }
-        let known = self.know(&verified.identity, route.first_sight).await;
+        let known = self.know(&verified, route.first_sight).await;
         let (user, pending) = known.map_err(|denial| denial.of_token(verified.fingerprint))?;
         let ends = verified.ends;
         Ok(Admission {
@@ -141,17 +141,17 @@ impl Gate {
     /// Makes sure that the user exists: whose row it is, and whether it is still to come.
     async fn know(
         &self,
-        identity: &Identity,
+        verified: &Arc<Verified>,
         mode: FirstSight,
     ) -> Result<(Option<Arc<User>>, bool), Denial> {
         let (Some(known), true) = (&self.users, mode != FirstSight::Off) else {
             return Ok((None, false));
         };
-        let caller = Caller::of(identity, known.claims);
+        let caller = Caller::of(&verified.identity, known.claims);
         if let Some(user) = known.users.recall(&caller) {
             return Ok((Some(user), false));
         }
-        match Box::pin(known.users.know(&caller, mode)).await {
+        match Box::pin(self.hold(verified, known.users.know(&caller, mode))).await? {
             Sight::Known(user) => Ok((Some(user), false)),
             Sight::SentPending => Ok((None, true)),
             Sight::Unasked => Ok((None, false)),
@@ -176,6 +176,30 @@ impl Gate {
                 "the directory or the provisioner cannot be asked",
             )),
             Sight::Refused(why) => Err(Denial::new(Reason::UserRefused, why)),
+        }
+    }
+}
+
+impl Gate {
+    /// Waits for an answer, and no longer than the token is good for.
+    async fn hold<T>(
+        &self,
+        verified: &Arc<Verified>,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, Denial> {
+        let Some(validity) = self.identify.validity(verified, None) else {
+            return Ok(answer.await);
+        };
+        let mut vigil = validity.watch();
+        tokio::select! {
+            answer = answer => {
+                self.identify.stands(verified)?;
+                Ok(answer)
+            }
+            _ = vigil.over() => Err(Denial::new(
+                Reason::TokenRevoked,
+                "it was revoked while the request waited for its user",
+            )),
         }
     }
 }

@@ -11,14 +11,14 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`der`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`] |
+//! | words | [`secret`], [`clock`], [`der`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`revoked`] |
 //! | settings | [`config`] |
 //! | storage | [`database`], [`state`] |
-//! | abilities | [`identify`], [`users`], [`accounts`], [`route`], [`edge`], [`tls`], [`telemetry`] |
+//! | abilities | [`identify`], [`users`], [`accounts`], [`revocation`], [`route`], [`edge`], [`tls`], [`telemetry`] |
 //! | decision | [`gate`] |
 //! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`announced`], [`cors`] |
 //! | the line | [`sidecar`] |
-//! | outside | [`listener`], [`ext_authz`], [`admin`], [`cli`] |
+//! | outside | [`listener`], [`ext_authz`], [`admin`], [`control`], [`cli`] |
 //!
 //! [`bind`] makes all of it from a configuration.
 #![forbid(unsafe_code)]
@@ -34,6 +34,7 @@ pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod cors;
 pub mod database;
 pub mod deadline;
@@ -53,6 +54,8 @@ pub mod identity;
 pub mod limit;
 pub mod listener;
 pub mod respond;
+pub mod revocation;
+pub mod revoked;
 pub mod route;
 mod run;
 pub mod secret;

@@ -61,6 +61,8 @@ pub enum Target {
     VerifyUser,
     /// usher itself, as `POST /api/v1/auth/ensure-user`.
     EnsureUser,
+    /// usher itself, as identity providers tell of logouts.
+    Logout,
     /// Another proxy, which asks in the words of this entry of `forward_auth`.
     ForwardAuth(usize),
     /// usher itself, for external users.
@@ -131,6 +133,14 @@ impl Routes {
                 "ensure_user",
                 endpoints.ensure_user.as_ref(),
                 Target::EnsureUser,
+            ),
+            (
+                "backchannel_logout",
+                endpoints
+                    .backchannel_logout
+                    .as_ref()
+                    .map(|logout| &logout.path),
+                Target::Logout,
             ),
         ] {
             routes.extend(path.map(|path| Route::endpoint(name, path, target, settings)));

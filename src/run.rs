@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::admin::{Admin, Readiness};
 use crate::assemble::{Assembled, Options, StartError, assemble};
 use crate::config::{Config, Listen, Listener, Shutdown};
+use crate::control::Control;
 use crate::drain::Drain;
 use crate::ext_authz::ExtAuthz;
 use crate::listener::{self, Closed, Door, Doors};
@@ -29,6 +30,7 @@ pub struct Bound {
     ext_authz: Option<ExtAuthz>,
     /// What decides for `ext_authz`.
     decides: Arc<ArcSwap<Sidecar>>,
+    control: Option<Control>,
     readiness: Arc<Readiness>,
     parts: Assembled,
     settings: Config,
@@ -50,7 +52,7 @@ pub enum Ended {
 /// [`StartError`]: an address is taken, a key file is unusable.
 pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartError> {
     let parts = assemble(&settings, options).await?;
-    let doors = doors(&settings, &parts)?;
+    let (doors, control) = doors(&settings, &parts)?;
     let readiness = Arc::new(parts.readiness());
     let admin = match settings.admin {
         Some(address) => {
@@ -69,6 +71,7 @@ pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartErro
         admin,
         ext_authz,
         decides,
+        control,
         readiness,
         parts,
         settings,
@@ -81,16 +84,31 @@ fn bound(address: SocketAddr) -> Result<TcpListener, StartError> {
     listener::bind(address).map_err(|error| StartError::Bind(Listen::Tcp(address), error))
 }
 
-fn doors(settings: &Config, parts: &Assembled) -> Result<Vec<Arc<Door>>, StartError> {
+fn doors(
+    settings: &Config,
+    parts: &Assembled,
+) -> Result<(Vec<Arc<Door>>, Option<Control>), StartError> {
     let mut doors = Doors::new(parts.sidecar.telemetry.metrics().connections.clone());
-    let open = |listener: &Listener| {
+    let mut open = |listener: &Listener| {
         let opened = doors.open(listener).map(Arc::new);
         opened.map_err(|closed| match closed {
             Closed::Bind(error) => StartError::Bind(listener.listen.clone(), error),
             Closed::Tls(problem) => StartError::Tls(problem),
         })
     };
-    settings.listeners.iter().map(open).collect()
+    let opened = settings
+        .listeners
+        .iter()
+        .map(&mut open)
+        .collect::<Result<_, _>>()?;
+    let control = match settings.control.as_ref().zip(parts.revocation()) {
+        Some((control, revocation)) => {
+            let door = open(&control.listener)?;
+            Some(Control::new(door, control, revocation))
+        }
+        None => None,
+    };
+    Ok((opened, control))
 }
 
 impl Bound {
@@ -115,6 +133,13 @@ impl Bound {
     /// The admin listener's real address.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(|admin| admin.address().ok())
+    }
+
+    /// The control listener's real address, if it has one.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control
+            .as_ref()
+            .and_then(|control| control.door().address())
     }
 
     /// The real address where Envoy asks.
@@ -142,14 +167,24 @@ impl Bound {
         let drain = Drain::new();
         let telemetry = self.parts.sidecar.telemetry.clone();
         let readiness = self.readiness.clone();
+        let revocation = self.parts.revocation();
+        // What goes on to the very end, whatever is reloaded.
         let mut admin = JoinSet::new();
         if let Some(listener) = self.admin.take() {
             admin.spawn(listener.run());
         }
+        if let Some(revocation) = revocation.clone() {
+            admin.spawn(revocation.follow());
+        }
+        let control = self.control.take();
+        let shown = control.as_ref().map(|control| control.door().clone());
+        if let Some(control) = control {
+            admin.spawn(control.run());
+        }
         let ext_authz = self.ext_authz.take();
         let source = self.source.take();
         let doors = std::mem::take(&mut self.doors);
-        let mut running = Running::start(self, &doors)?;
+        let mut running = Running::start(self, &doors, shown)?;
         let mut accepting = running.accept(doors, ext_authz, &drain.guard());
         tokio::select! {
             () = stop => {}
@@ -161,6 +196,9 @@ impl Bound {
             ended = end(shutdown, &readiness, accepting, drain) => ended,
             () = now => Ended::Cut,
         };
+        if let Some(revocation) = &revocation {
+            revocation.finish().await;
+        }
         telemetry.finish().await;
         Ok(ended)
     }

@@ -59,6 +59,16 @@ impl Stage {
         ))
     }
 
+    /// With revocations that are told there.
+    fn revoking(&self, stream: &str) -> Usher {
+        let issuer = self.issuer.yaml_with(", max_token_life: 1h");
+        Usher::configured(&format!(
+            "upstream: http://{}\nissuers: [{issuer}]\n\
+             revocation: {{ stream: \"{stream}\" }}\n",
+            self.app.address
+        ))
+    }
+
     fn token(&self) -> String {
         self.issuer.token("alice")
     }
@@ -239,6 +249,23 @@ fn scene(reason: Reason) -> Option<Scene> {
         Reason::AudienceRefused => claims(json!({ "aud": "other" })),
         Reason::ClaimRefused => claims(json!({ "exp": "soon" })),
         Reason::IdMissing => claims(json!({ "sub": null })),
+        Reason::TokenRevoked => {
+            let stage = Stage::new();
+            let token = stage.token();
+            let file = stage.folder.path().join("revoked");
+            let print = usher::identify::fingerprint(&token);
+            std::fs::write(&file, format!("v1 {print} - -\n")).unwrap();
+            let usher = stage.revoking(&format!("file:{}", file.display()));
+            eventually("a ready usher", || {
+                (usher.admin("/readyz").status == 200).then_some(())
+            });
+            lines(usher, &bearer(&token))
+        }
+        Reason::RevocationsUnavailable => {
+            let stage = Stage::new();
+            let usher = stage.revoking("redis://127.0.0.1:9");
+            good(&stage, usher)
+        }
         Reason::CertificateMismatch => {
             let thumbprint = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU";
             claims(json!({ "cnf": { "x5t#S256": thumbprint } }))

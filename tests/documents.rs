@@ -68,17 +68,19 @@ fn every_metric_is_explained() {
         "users: {{ directory: \"sqlite:{}\", provisioner: direct, shared_ids: true }}\n\
          accounts: \"sqlite:{}\"\nprojects: [{{ id: acme }}]\nissued_tokens: {{ \
          access: {{ secret: aq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To }}, \
-         refresh: {{ secret: rq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To }} }}",
+         refresh: {{ secret: rq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To }} }}\n\
+         revocation: {{ stream: \"file:{}\" }}",
         folder.path().join("users.db").display(),
-        folder.path().join("accounts.db").display()
+        folder.path().join("accounts.db").display(),
+        folder.path().join("revoked").display()
     );
     // One that is asked about tokens, so that what is counted about it shows.
-    let asked = "{ name: asked, audiences: any, introspection: { url: \"http://127.0.0.1:9/\", \
+    let asked = "{ name: asked, audiences: any, max_token_life: any, introspection: { url: \"http://127.0.0.1:9/\", \
         client_id: usher, client_secret: x } }";
+    let issuer = issuer.yaml_with(", max_token_life: 1h");
     let usher = Usher::configured(&format!(
-        "upstream: http://{}\nissuers: [{}, {asked}]\n{users}\ntraces: http://127.0.0.1:1",
+        "upstream: http://{}\nissuers: [{issuer}, {asked}]\n{users}\ntraces: http://127.0.0.1:1",
         app.address,
-        issuer.yaml()
     ));
     let page = page("docs/operations.md");
     let exposed = usher.admin("/metrics").body;

@@ -49,6 +49,7 @@ mod paths;
 mod proxy_protocol;
 mod proxying;
 mod reload;
+mod revocation;
 mod rolling;
 mod routes;
 mod sources;

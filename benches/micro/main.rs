@@ -35,6 +35,9 @@ const STEPS: &[&str] = &[
     "route-1000",
     "identify-seen",
     "identify-new",
+    "revoked-none",
+    "revoked-million",
+    "revoked-asked",
     "gate",
     "line",
     "asked",
@@ -55,6 +58,9 @@ fn main() {
         "route-1000" => route(1_000, count),
         "identify-seen" => identify(parts::SEEN, count),
         "identify-new" => identify(parts::NEVER_SEEN, count),
+        "revoked-none" => revoked(0, false, count),
+        "revoked-million" => revoked(1_000_000, false, count),
+        "revoked-asked" => revoked(1_000_000, true, count),
         "gate" => gate(count),
         "line" => line::run(count),
         "asked" => line::run_asked(count),
@@ -115,6 +121,25 @@ fn identify(cache: &str, count: usize) {
     };
     work();
     measured(|| (0..count).for_each(|_| work()));
+}
+
+/// A token seen before, with so many others revoked; `asked`: something was revoked since.
+fn revoked(entries: u32, asked: bool, count: usize) {
+    let made = Made::revoking(entries);
+    let token = parts::TOKEN.trim();
+    let ask = || {
+        let verified = parts::now(made.identify.identify(token, None));
+        assert!(verified.is_ok());
+    };
+    ask();
+    let turn = |number| {
+        if asked {
+            made.revoke(number);
+        }
+        ask();
+    };
+    let most = u32::try_from(count).expect("not so often");
+    measured(|| (entries..entries + most).for_each(turn));
 }
 
 /// From a head to an admission, the token seen before.

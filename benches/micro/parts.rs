@@ -11,6 +11,7 @@ use usher::config;
 use usher::edge::Peer;
 use usher::head::{Head, RequestHead, Target};
 use usher::identify::Identify;
+use usher::revoked::{Added, Before, Entry, Mark, Revoked, Second};
 use usher::sidecar::Sidecar;
 use usher::telemetry::Sink;
 
@@ -33,6 +34,7 @@ pub(crate) struct Made {
     pub(crate) identify: Arc<Identify>,
     pub(crate) sidecar: Arc<Sidecar>,
     pub(crate) settings: config::Config,
+    revoked: Option<Arc<Revoked>>,
 }
 
 impl Made {
@@ -43,7 +45,28 @@ impl Made {
 
     /// Before an app on this port.
     pub(crate) fn before(port: u16, cache: &str, routes: usize) -> Self {
-        let settings = settings(port, cache, routes);
+        Self::with(settings(port, cache, routes, ""))
+    }
+
+    /// With so many revocations, none of them the token's.
+    pub(crate) fn revoking(entries: u32) -> Self {
+        let stream = "revocation: { stream: 'file:/nowhere/revoked', capacity: 2000000 }\n";
+        let made = Self::with(settings(9, SEEN, 1, stream));
+        let revoked = made.revoked.as_ref().expect("it is configured");
+        revoked.add((0..entries).map(entry), |added| {
+            assert_eq!(added, Added::New)
+        });
+        revoked.open();
+        made
+    }
+
+    /// Revokes one more.
+    pub(crate) fn revoke(&self, number: u32) {
+        let revoked = self.revoked.as_ref().expect("it is configured");
+        revoked.add([entry(number)], |added| assert_eq!(added, Added::New));
+    }
+
+    fn with(settings: config::Config) -> Self {
         let options = Options {
             clock: Clock::Manual(usher::clock::ManualClock::new(NOW)),
             access: Sink::Stdout,
@@ -55,10 +78,12 @@ impl Made {
             .block_on(usher::assemble(&settings, options))
             .expect("it is good");
         let (identify, sidecar) = (parts.identify, parts.sidecar);
+        let revoked = parts.revocation.map(|it| it.revoked().clone());
         Self {
             identify,
             sidecar,
             settings,
+            revoked,
         }
     }
 
@@ -73,12 +98,23 @@ impl Made {
     }
 }
 
-fn settings(port: u16, cache: &str, routes: usize) -> config::Config {
+/// Marks as scattered as hashes are.
+fn entry(number: u32) -> Entry {
+    let scattered =
+        (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    Entry {
+        mark: Mark::of_fingerprint(scattered.to_be_bytes()),
+        before: Before::Always,
+        until: Second::Never,
+    }
+}
+
+fn settings(port: u16, cache: &str, routes: usize, more: &str) -> config::Config {
     let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/micro/jwks.json");
     let mut text = format!(
         "upstream: http://127.0.0.1:{port}\nadmin: off\nworkers: 1\nlog: {{ access: false }}\n\
          issuers: [{{ issuer: 'https://idp.example.com/', jwks_file: '{keys}', \
-         audiences: [app], algorithms: [RS256] }}]\n\
+         audiences: [app], algorithms: [RS256], max_token_life: any }}]\n{more}\
          headers: {{ X-User-Id: id, X-User-Email: email }}\n\
          tokens: {{ cache: {{ {cache} }} }}\ntrusted_proxies: [{PROXY}]\n\
          forward_auth: {{ dialect: nginx }}\nroutes:\n"

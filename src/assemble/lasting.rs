@@ -11,6 +11,8 @@ use rustls::RootCertStore;
 use super::{Options, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::revocation::{self, Revocation};
+use crate::revoked::Revoked;
 use crate::telemetry::{Exporter, Telemetry, Tracer};
 use crate::{accounts, identify, tls, upstream, users};
 
@@ -26,6 +28,8 @@ pub(super) struct Lasting {
     users: OnceLock<users::metrics::Metrics>,
     /// Shown once there are accounts.
     accounts: OnceLock<accounts::metrics::Metrics>,
+    /// Followed from start to end: what is revoked stays so through every reload.
+    pub(super) revocation: Option<Arc<Revocation>>,
     /// Our name among all the proxies in the world, for `Via`.
     pub(super) instance: String,
     serials: AtomicU64,
@@ -46,6 +50,7 @@ impl Lasting {
         let tls = tls::Metrics::default();
         tls.register(&mut registry);
         let Options { clock, access } = options;
+        let revocation = revocation(settings, &clock, &mut registry)?;
         let log = &settings.log;
         let lasting = Self {
             telemetry: Telemetry::new(log, Vec::new(), registry, clock.clone(), access, tracer),
@@ -55,6 +60,7 @@ impl Lasting {
             tls,
             users: OnceLock::new(),
             accounts: OnceLock::new(),
+            revocation,
             instance: instance(),
             serials: AtomicU64::new(0),
         };
@@ -79,10 +85,32 @@ impl Lasting {
         })
     }
 
+    /// The set that requests ask.
+    pub(super) fn revoked(&self) -> Option<Arc<Revoked>> {
+        self.revocation.as_ref().map(|it| it.revoked().clone())
+    }
+
     /// A number that no part has yet.
     pub(super) fn serial(&self) -> u64 {
         self.serials.fetch_add(1, Ordering::Relaxed) + 1
     }
+}
+
+fn revocation(
+    settings: &Config,
+    clock: &Clock,
+    registry: &mut Registry,
+) -> Result<Option<Arc<Revocation>>, StartError> {
+    let Some(revocation) = &settings.revocation else {
+        return Ok(None);
+    };
+    let metrics = revocation::metrics::Metrics::default();
+    metrics.register(registry);
+    let folder = settings.state_dir.as_deref();
+    let opened = Revocation::open(revocation, folder, metrics, clock.clone());
+    opened
+        .map(|opened| Some(Arc::new(opened)))
+        .map_err(StartError::Revocation)
 }
 
 /// What takes spans and what sends them, where that is configured.

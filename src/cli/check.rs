@@ -8,9 +8,10 @@ use crate::accounts::{self, Accounts};
 use crate::clock::Clock;
 use crate::config::accounts::Store;
 use crate::config::users::DirectorySettings;
-use crate::config::{self, Address, Config, Issuer, KeySource, Loaded, Problem};
+use crate::config::{self, Address, Config, Issuer, KeySource, Loaded, Problem, revocation};
 use crate::identify::{self, Identify};
 use crate::identity::Kept;
+use crate::revocation::Revocation;
 use crate::tls;
 use crate::users::Users;
 use crate::users::metrics::Metrics;
@@ -24,7 +25,11 @@ pub(super) fn run(file: &Path, connect: bool) -> ExitCode {
         Ok(loaded) => {
             let mut missing = certificates(&loaded.config);
             if connect {
-                missing.extend(peers(&loaded.config));
+                let (problems, weaknesses) = peers(&loaded.config);
+                missing.extend(problems);
+                for weakness in weaknesses {
+                    let _ = writeln!(err, "{}: warning: {weakness}", file.display());
+                }
             }
             for problem in &missing {
                 let _ = writeln!(err, "{}: {problem}", file.display());
@@ -62,21 +67,21 @@ fn certificates(config: &Config) -> Vec<String> {
     problems.map(|problem| format!("TLS: {problem}")).collect()
 }
 
-/// What the directory and Redis say is wrong, by name.
-fn peers(config: &Config) -> Vec<String> {
+/// What the directory and Redis say is wrong, by name; and what is weak about them.
+fn peers(config: &Config) -> (Vec<String>, Vec<String>) {
     let fetched = config.issuers.iter().any(is_on_the_network);
-    if config.users.is_none() && config.accounts.is_none() && !fetched {
-        return vec![
-            "--connect: there is nobody to ask, since `users` is not configured, and no issuer's keys are fetched"
-                .to_owned(),
-        ];
+    let revocation = config.revocation.as_ref();
+    let nobody = config.users.is_none() && config.accounts.is_none() && revocation.is_none();
+    if nobody && !fetched {
+        let nobody = "--connect: there is nobody to ask, since `users` is not configured, and no issuer's keys are fetched";
+        return (vec![nobody.to_owned()], Vec::new());
     }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return vec![format!("no runtime: {error}")],
+        Err(error) => return (vec![format!("no runtime: {error}")], Vec::new()),
     };
     runtime.block_on(async {
         let mut problems = Vec::new();
@@ -89,7 +94,13 @@ fn peers(config: &Config) -> Vec<String> {
         if let Some(settings) = config.accounts.clone() {
             problems.extend(accounts(settings).await);
         }
-        problems
+        let mut weaknesses = Vec::new();
+        if let Some(settings) = revocation {
+            let (wrong, weak) = revocations(settings).await;
+            problems.extend(wrong);
+            weaknesses.extend(weak);
+        }
+        (problems, weaknesses)
     })
 }
 
@@ -112,6 +123,7 @@ async fn issuers(config: &Config) -> Vec<String> {
         users: 0,
         // What was fetched before is no sign that it can be fetched now.
         state: None,
+        revoked: None,
     };
     let metrics = identify::Metrics::default();
     let (identify, refreshers) = match Identify::new(settings, Clock::System, metrics) {
@@ -128,6 +140,15 @@ async fn issuers(config: &Config) -> Vec<String> {
         }
     }
     problems
+}
+
+async fn revocations(settings: &revocation::Settings) -> (Vec<String>, Vec<String>) {
+    let metrics = crate::revocation::metrics::Metrics::default();
+    // Without the folder: a snapshot is the business of the usher that serves.
+    match Revocation::open(settings, None, metrics, Clock::System) {
+        Ok(revocation) => revocation.check().await,
+        Err(error) => (vec![format!("revocation: {error}")], Vec::new()),
+    }
 }
 
 async fn users(mut settings: config::users::Settings) -> Vec<String> {

@@ -7,6 +7,7 @@ mod account;
 mod check;
 mod dev;
 mod probe;
+mod revoke;
 mod schema;
 mod serve;
 mod token;
@@ -67,6 +68,8 @@ enum Command {
     /// List, show, suspend, delete and export external users.
     #[command(subcommand)]
     Account(account::Command),
+    /// Revoke a token, or all tokens of a session, a user, a key or an issuer, everywhere and now.
+    Revoke(revoke::Arguments),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
     /// Ask a running usher how it is; exits with 0 or 1. For exec probes.
@@ -89,6 +92,7 @@ impl Cli {
             Command::Dev(arguments) => dev::run(&arguments),
             Command::Token(command) => token::run(command),
             Command::Account(command) => account::run(command),
+            Command::Revoke(arguments) => revoke::run(&arguments),
             Command::Schema => schema::run(),
             Command::Probe(arguments) => probe::run(&arguments),
             Command::Completions { shell } => {

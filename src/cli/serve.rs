@@ -29,6 +29,8 @@ pub(super) fn run(file: &Path) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let control = loaded.config.control.as_ref();
+    let control = control.map(|it| it.listener.listen.clone());
     let source = Source {
         file: file.to_owned(),
         asked: Arc::default(),
@@ -42,6 +44,9 @@ pub(super) fn run(file: &Path) -> ExitCode {
         }
         if let Some(address) = bound.ext_authz_address() {
             tracing::info!(%address, "ext_authz: Envoy asks by gRPC");
+        }
+        if let Some(control) = &control {
+            tracing::info!(address = %control, "control: POST /revocations");
         }
         tracing::info!(after = ?started.elapsed(), "started");
     })

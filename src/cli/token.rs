@@ -195,6 +195,8 @@ fn verify(file: &std::path::Path, token: String) -> ExitCode {
         users: 0,
         // Who asks by hand sees what the issuers say now.
         state: None,
+        // What is revoked a running usher knows.
+        revoked: None,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -4,11 +4,13 @@
 //! wrong; `resolve` says what must be there. The comments are the descriptions in the schema.
 
 mod accounts;
+mod control;
 mod front_door;
 mod introspection;
 mod issuer;
 mod list;
 mod listener;
+mod revocation;
 mod route;
 mod tls;
 mod traces;
@@ -23,11 +25,13 @@ pub(super) use self::accounts::{
     Cookie, IssuedPreset, IssuedToken, IssuedTokens, Project, ProjectLimits, RateLimit, Standing,
     Suspended,
 };
+pub(super) use self::control::Control;
 pub(super) use self::front_door::{ExtAuthz, ForwardAuth, TrustedProxy};
 pub(super) use self::introspection::{Introspection, SecretPlace};
 pub(super) use self::issuer::{Fetch, Issuer, Leeway};
 pub(super) use self::list::{List, Named, ObjectOrList, OneOrMany, TextOr};
 pub(super) use self::listener::{Listener, ProxyProtocol};
+pub(super) use self::revocation::{Revocation, RevocationStream};
 pub(super) use self::route::{Paths, Require, Route};
 pub(super) use self::tls::{Certificate, ClientCertificates, Tls};
 pub(super) use self::traces::Traces;
@@ -82,8 +86,13 @@ pub(super) struct File {
     pub(super) forward_auth: Option<ObjectOrList<ForwardAuth>>,
     /// Where Envoy asks by gRPC (`ext_authz`): an address, or an object. Default: nowhere.
     pub(super) ext_authz: Option<TextOr<ExtAuthz>>,
-    /// A folder for what outlives a restart, such as fetched keys; it is made if it is not there.
-    /// Default: nothing is kept.
+    /// Which tokens are revoked before they expire. Default: none.
+    pub(super) revocation: Option<Revocation>,
+    /// Where revocations can be asked for (`POST /revocations`): `unix:/run/usher/control.sock`, or
+    /// an object. Default: nowhere.
+    pub(super) control: Option<TextOr<Control>>,
+    /// A folder for what outlives a restart, such as fetched keys and what is revoked; it is made
+    /// if it is not there. Default: nothing is kept.
     pub(super) state_dir: Option<String>,
     /// Bounds on what a client can send or hold open.
     pub(super) limits: Option<Limits>,
@@ -124,6 +133,9 @@ pub(super) struct Endpoints {
     pub(super) verify_user: Option<String>,
     /// Has the caller's user created: the path, such as `/api/v1/auth/ensure-user`.
     pub(super) ensure_user: Option<String>,
+    /// Where identity providers tell of logouts (OpenID Connect Back-Channel Logout): the path, or
+    /// an object. Needs `revocation`.
+    pub(super) backchannel_logout: Option<TextOr<BackchannelLogout>>,
     /// What precedes the paths of external users' endpoints, such as `/api/v5`. Default: nothing.
     pub(super) base_path: Option<String>,
 }
@@ -138,6 +150,17 @@ pub(super) struct Verify {
     pub(super) user_id: Option<String>,
     /// The claim answered as `username`. Default: `username`.
     pub(super) username: Option<String>,
+}
+
+/// Where identity providers tell of logouts.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BackchannelLogout {
+    /// The exact path, such as `/auth/backchannel-logout`.
+    pub(super) path: Option<String>,
+    /// Whom a logout token is meant for: the ids of the clients that the provider knows the app by.
+    /// Default: the `audiences` of the issuer.
+    pub(super) audiences: Option<OneOrMany<String>>,
 }
 
 /// Where tokens are read from and how they are remembered.

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::Introspection;
+use super::revocation::TokenLife;
 use crate::secret::Secret;
 
 /// Who signs tokens, and what a token of theirs must look like.
@@ -31,6 +32,8 @@ pub struct Issuer {
     pub require: Vec<RequiredClaim>,
     /// Whether a token without `exp` is refused.
     pub require_exp: bool,
+    /// How long its tokens live; `None`: nobody has said.
+    pub max_token_life: Option<TokenLife>,
     /// Seconds by which `exp` may have passed.
     pub exp_leeway: u32,
     /// Seconds by which `nbf` may lie ahead.

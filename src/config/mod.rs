@@ -6,6 +6,7 @@
 //! and only `lib`, `cli` and constructors see [`Config`]: the rest get the piece they need.
 
 pub mod accounts;
+mod control;
 mod file;
 mod files;
 mod front_door;
@@ -19,6 +20,7 @@ mod read;
 mod redis_address;
 mod report;
 mod resolve;
+pub mod revocation;
 mod route;
 mod schema;
 mod source;
@@ -36,6 +38,7 @@ use ipnet::IpNet;
 
 use crate::certificate;
 
+pub use self::control::Control;
 pub use self::files::Files;
 pub use self::front_door::{Dialect, ExtAuthz, ForwardAuth};
 pub use self::introspection::{ClientAuthentication, Introspection};
@@ -43,6 +46,7 @@ pub use self::issuer::{Algorithm, Audiences, ClaimName, Fetch, Issuer, KeySource
 pub use self::listener::{Listen, Listener, UnixSocket};
 pub use self::load::{Attempt, Loaded, attempt, load, parse};
 pub use self::problem::{Problem, Severity};
+pub use self::redis_address::RedisAddress;
 pub use self::route::{Access, Prefix, Require, Route, RouteCors};
 pub use self::schema::schema;
 pub use self::tls::{CertificateFiles, ClientCertificates, ClientTls, ServerTls, TlsVersion};
@@ -84,6 +88,10 @@ pub struct Config {
     pub forward_auth: Vec<ForwardAuth>,
     /// Where Envoy asks by gRPC.
     pub ext_authz: Option<ExtAuthz>,
+    /// Which tokens are revoked before they expire; `None`: none.
+    pub revocation: Option<revocation::Settings>,
+    /// Where revocations can be asked for; `None`: by the command alone.
+    pub control: Option<Control>,
     /// What outlives a restart is kept here; `None`: nothing is.
     pub state_dir: Option<PathBuf>,
     /// Bounds on what a client can send or hold open.
@@ -174,13 +182,17 @@ pub struct Endpoints {
     pub verify_user: Option<String>,
     /// The exact path of `POST /api/v1/auth/ensure-user`.
     pub ensure_user: Option<String>,
+    /// Where identity providers tell of logouts.
+    pub backchannel_logout: Option<LogoutEndpoint>,
 }
 
 impl Endpoints {
     /// Their paths.
     fn paths(&self) -> Vec<String> {
         let verify = self.verify.as_ref().map(|verify| &verify.path);
-        let all = [verify, self.verify_user.as_ref(), self.ensure_user.as_ref()];
+        let logout = self.backchannel_logout.as_ref().map(|logout| &logout.path);
+        let (verify_user, ensure_user) = (self.verify_user.as_ref(), self.ensure_user.as_ref());
+        let all = [verify, verify_user, ensure_user, logout];
         all.into_iter().flatten().cloned().collect()
     }
 }
@@ -194,6 +206,15 @@ pub struct VerifyEndpoint {
     pub user_id: String,
     /// The claim answered as `username`, by name or itself.
     pub username: String,
+}
+
+/// Where identity providers tell of logouts (OpenID Connect Back-Channel Logout 1.0).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogoutEndpoint {
+    /// The exact path.
+    pub path: String,
+    /// Whom a logout token is meant for, if not one of the issuer's audiences: the id of a client.
+    pub audiences: Option<Audiences>,
 }
 
 /// Where tokens are read from and how they are remembered.

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod bounds;
+mod control;
 mod cors;
 mod endpoint;
 mod front_door;
@@ -15,6 +16,7 @@ mod pattern;
 mod prefix;
 mod provisioner;
 mod proxy;
+mod revocation;
 mod route;
 mod secret;
 mod tls;
@@ -104,6 +106,7 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         &file.endpoints.unwrap_or_default(),
         &routes,
         users.is_some(),
+        file.revocation.is_some(),
         cx,
     );
     let mut taken: Vec<_> = listeners.iter().map(|one| one.listen.clone()).collect();
@@ -119,6 +122,16 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         cx,
     );
     let state_dir = state_dir(file.state_dir.as_deref(), cx);
+    let mirrors = file.issuers.as_ref().map_or(0, |list| list.keyed("").len());
+    let revocation = revocation::resolve(
+        file.revocation.as_ref(),
+        &issuers,
+        mirrors,
+        state_dir.is_some(),
+        cx,
+    );
+    taken.extend(ext_authz.as_ref().map(|door| Listen::Tcp(door.listen)));
+    let control = control::resolve(file.control.as_ref(), &taken, file.revocation.is_some(), cx);
     let limits = file.limits.unwrap_or_default();
     let tokens = token::resolve(&file.tokens.unwrap_or_default(), &limits, &headers, cx);
     Config {
@@ -138,6 +151,8 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         trusted_proxies,
         forward_auth,
         ext_authz,
+        revocation,
+        control,
         state_dir,
         limits: bounds::limits(&limits, cx),
         timeouts: bounds::timeouts(&file.timeouts.unwrap_or_default(), cx),

@@ -1,10 +1,11 @@
-//! Ways to databases: a pool of connections to PostgreSQL, and SQLite behind one thread.
+//! Ways to databases: a pool of connections to PostgreSQL, SQLite behind one thread, and Redis.
 //!
 //! Whoever asks brings the statements; here is what is the same for all of them: bounds on how
 //! many and how long, connections that are never given back half-used, and errors told without
 //! secrets.
 
 pub mod postgres;
+pub mod redis;
 pub mod sqlite;
 
 pub use postgres::Postgres;

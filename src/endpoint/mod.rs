@@ -3,6 +3,7 @@
 
 mod accounts;
 mod forward_auth;
+mod logout;
 mod users;
 mod verify;
 
@@ -19,11 +20,13 @@ use crate::head::RequestHead;
 use crate::identify::{Identify, Verified};
 use crate::identity::{CallerClaims, Kept};
 use crate::respond::{self, Response};
+use crate::revocation::Revocation;
 use crate::route::Target;
 use crate::users::Users;
 
 pub use accounts::{AccountEndpoints, Projects};
 pub use forward_auth::ForwardAuth;
+use logout::Logout;
 use users::{Question, UserEndpoints};
 use verify::Verify;
 
@@ -32,6 +35,7 @@ pub struct Endpoints {
     verify: Option<Verify>,
     users: Option<UserEndpoints>,
     accounts: Option<Arc<AccountEndpoints>>,
+    logout: Option<Logout>,
 }
 
 /// An answer, and why it is a denial if it is one.
@@ -54,6 +58,21 @@ impl Endpoints {
             .map(|verify| verify::Claims::new(verify, kept))
     }
 
+    /// The same, with the one where identity providers tell of logouts.
+    #[must_use]
+    pub fn with_logout(
+        mut self,
+        settings: &config::Endpoints,
+        identify: &Arc<Identify>,
+        revocation: Option<&Arc<Revocation>>,
+    ) -> Self {
+        let told = settings.backchannel_logout.as_ref().zip(revocation);
+        self.logout = told.map(|(settings, revocation)| {
+            Logout::new(settings, identify.clone(), revocation.clone())
+        });
+        self
+    }
+
     /// The endpoints, asking `identify` and, where users are looked up, `users` by these claims.
     pub fn new(
         claims: Option<verify::Claims>,
@@ -68,6 +87,7 @@ impl Endpoints {
             users: users.map(asked),
             verify: claims.map(|claims| Verify::new(claims, identify.clone(), own.cloned())),
             accounts,
+            logout: None,
         }
     }
 
@@ -80,6 +100,9 @@ impl Endpoints {
     ) -> Answer {
         if let (Target::Account(question), Some(accounts)) = (target, &self.accounts) {
             return accounts.answer(question, head, body).await;
+        }
+        if let (Target::Logout, Some(logout)) = (target, &self.logout) {
+            return logout.answer(head, body).await;
         }
         match (target, &self.verify, &self.users) {
             (Target::Verify, Some(verify), _) => verify.answer(head).await,

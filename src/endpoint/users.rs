@@ -88,6 +88,10 @@ impl UserEndpoints {
             Question::Verify => verify(self.users.verify_user(&caller).await),
             Question::Ensure => ensure(self.users.ensure_user(&caller).await),
         };
+        // Whoever was held all that time may have been revoked in it.
+        if let Err(denial) = self.identify.stands(&verified) {
+            return refused(denial.of_token(verified.fingerprint));
+        }
         answer.about(verified)
     }
 

@@ -2,6 +2,8 @@
 //!
 //! The library's own checks accept a missing or ill-typed claim; these do not.
 
+use std::time::Duration;
+
 use serde_json::{Map, Number, Value};
 
 use crate::config::{Audiences, RequiredClaim};
@@ -93,6 +95,29 @@ pub(super) fn times(
         ends: exp.map_or(i64::MAX, |exp| exp.saturating_add(i64::from(exp_leeway))),
         starts: nbf.max(iat),
     })
+}
+
+/// Whether a token lives no longer than this, from `iat` to `exp`; both have to be there.
+pub(super) fn life(claims: &Claims, most: Duration) -> Result<(), Denial> {
+    let exp = seconds(claims, "exp", Rounding::Up)?;
+    let (Some(exp), Some(iat)) = (exp, issued(claims)?) else {
+        let detail =
+            "it has no `iat` or no `exp`, so nobody knows whether it keeps to max_token_life";
+        return Err(Denial::new(Reason::ClaimRefused, detail));
+    };
+    let life = u64::try_from(exp.saturating_sub(iat)).unwrap_or(0);
+    match life <= most.as_secs() {
+        true => Ok(()),
+        false => claim_refused(format!(
+            "it lives {life} s, and the issuer's max_token_life is {} s",
+            most.as_secs()
+        )),
+    }
+}
+
+/// When it was issued (`iat`), if it says so. A fraction makes it older.
+pub(super) fn issued(claims: &Claims) -> Result<Option<i64>, Denial> {
+    seconds(claims, "iat", Rounding::Down)
 }
 
 #[derive(Clone, Copy)]

@@ -31,6 +31,13 @@ pub(super) fn of_signed(signed: &[u8]) -> Fingerprint {
     Fingerprint(digest.as_ref().first_chunk().copied().unwrap_or_default())
 }
 
+impl Fingerprint {
+    /// Its bytes, which its digits spell.
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", data_encoding::HEXLOWER.encode_display(&self.0))

@@ -1,6 +1,8 @@
 //! From what an issuer has told about a token to an identity: the claims are checked as those of
 //! a JWT are, after the issuer's word has taken the place of the signature.
 
+use std::sync::atomic::AtomicU64;
+
 use serde_json::Value;
 
 use super::claims::Claims;
@@ -29,9 +31,21 @@ pub(super) fn verify(
     })?;
     let times = token::check_claims(claims, &issuer.rules, context.now, trace)?;
     let identity = token::identity(claims, issuer, context.identity_bytes, trace)?;
+    let fingerprint = fingerprint(token);
+    let marks = match context.revocable {
+        true => Some(Box::new(token::marks(
+            claims,
+            &identity,
+            fingerprint,
+            None,
+        )?)),
+        false => None,
+    };
     Ok(Verified {
         identity,
-        fingerprint: fingerprint(token),
+        fingerprint,
+        marks,
+        unrevoked_at: AtomicU64::new(0),
         ends: times.ends,
         until: times.ends,
         starts: times.starts,

@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 
@@ -12,6 +13,7 @@ use super::keys::Keys;
 use super::render::{self, Source};
 use super::token::Verified;
 use super::{IssuerState, Settings};
+use crate::config::revocation::TokenLife;
 use crate::config::{self, Algorithm, Audiences, HeaderSource, IdentityHeader, RequiredClaim};
 use crate::identity::Kept;
 
@@ -44,6 +46,8 @@ pub(super) struct Rules {
     pub(super) audiences: Audiences,
     pub(super) require: Vec<RequiredClaim>,
     pub(super) require_exp: bool,
+    /// How long a token may live, if that is bounded.
+    pub(super) max_life: Option<Duration>,
     pub(super) exp_leeway: u32,
     pub(super) nbf_leeway: u32,
     pub(super) id: ClaimPath,
@@ -142,6 +146,10 @@ impl Rules {
             audiences: issuer.audiences.clone(),
             require: issuer.require.clone(),
             require_exp: issuer.require_exp,
+            max_life: match issuer.max_token_life {
+                Some(TokenLife::Most(life)) => Some(life),
+                Some(TokenLife::Any) | None => None,
+            },
             exp_leeway: issuer.exp_leeway,
             nbf_leeway: issuer.nbf_leeway,
             id: path("id"),

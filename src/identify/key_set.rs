@@ -55,6 +55,12 @@ impl KeySet {
         self.keys.iter().any(|key| key.id == id)
     }
 
+    /// The name of the key with this id, if it has one.
+    pub(super) fn name_of(&self, id: u64) -> Option<&str> {
+        let mut keys = self.keys.iter();
+        keys.find(|key| key.id == id)?.kid.as_deref()
+    }
+
     /// Whether both sets hold the same keys.
     pub(super) fn same_keys(&self, other: &[Key]) -> bool {
         self.len() == other.len() && other.iter().all(|key| self.holds(key.id))

@@ -27,6 +27,7 @@ mod jws;
 mod key;
 mod key_set;
 mod keys;
+mod logout;
 mod metrics;
 pub mod mint;
 mod opaque;
@@ -38,6 +39,7 @@ mod snapshot;
 mod start;
 mod step;
 mod token;
+mod validity;
 mod vouched;
 
 #[cfg(test)]
@@ -45,15 +47,19 @@ mod tests;
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 pub use self::bearer::{Asked, Bearer, Sources};
 pub use self::cookie::{remove as remove_cookie, values as cookie_values};
 pub use self::fingerprint::{Fingerprint, fingerprint};
 pub use self::inspect::{Inspected, inspect};
+pub use self::logout::Logout;
 pub use self::metrics::Metrics;
 pub use self::refresher::Refresher;
 pub use self::start::StartError;
 pub use self::step::{Outcome, Step};
 pub use self::token::Verified;
+pub use self::validity::{End, Validity, Vigil};
 pub use self::vouched::{Rules, Vouched, VouchingKey};
 
 use self::held::{Held, Making};
@@ -67,6 +73,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::denial::{Denial, Reason};
 use crate::identity::{Kept, Thumbprint};
+use crate::revoked::Revoked;
 use crate::state::StateDir;
 
 /// What identification needs of the configuration.
@@ -89,6 +96,8 @@ pub struct Settings {
     pub users: u64,
     /// Where fetched keys are kept for the next start, if anywhere.
     pub state: Option<StateDir>,
+    /// What is revoked, where anything can be.
+    pub revoked: Option<Arc<Revoked>>,
 }
 
 /// Verifies tokens and remembers verdicts.
@@ -101,6 +110,7 @@ pub struct Identify {
     metrics: Metrics,
     max_bytes: usize,
     identity_bytes: usize,
+    revoked: Option<Arc<Revoked>>,
 }
 
 /// How an issuer's keys are.
@@ -193,6 +203,7 @@ impl Identify {
             metrics,
             max_bytes: settings.tokens.max_bytes,
             identity_bytes: settings.identity_bytes,
+            revoked: settings.revoked.clone(),
         };
         Ok((identify, refreshers))
     }
@@ -250,7 +261,7 @@ impl Identify {
         token::size(token, self.max_bytes)?;
         let name = self.seen.name(token)?;
         if let Some(verdict) = self.recall(&name) {
-            return verdict.and_then(|verified| verified.held_by(certificate));
+            return verdict.and_then(|verified| self.pass(verified, certificate));
         }
         self.metrics.misses.inc();
         let token = token::shape(token)?;
@@ -258,7 +269,7 @@ impl Identify {
             Ok(verified) => verified,
             Err(stop) => Box::pin(self.go_on(&stop, &name, token)).await?,
         };
-        verified.held_by(certificate)
+        self.pass(verified, certificate)
     }
 
     /// Waits for what stopped a token, or asks its issuer; anything else is final.
@@ -269,6 +280,35 @@ impl Identify {
         self.wait(stop).await?;
         let verified = self.verify_once(name, token);
         verified.map_err(|stop| denial(&stop))
+    }
+
+    /// What is asked of a good token at each request: whether it is revoked, and who holds it.
+    fn pass(
+        &self,
+        verified: Arc<Verified>,
+        certificate: Option<&Thumbprint>,
+    ) -> Result<Arc<Verified>, Denial> {
+        self.stands(&verified)?;
+        verified.held_by(certificate)
+    }
+
+    /// Whether a token that was good is so still, as far as it may have been revoked since. While
+    /// nothing is revoked anew that costs a comparison.
+    ///
+    /// # Errors
+    /// `TokenRevoked`, or that nobody can tell yet.
+    pub fn stands(&self, verified: &Verified) -> Result<(), Denial> {
+        match &self.revoked {
+            Some(revoked) => validity::stands(revoked, verified),
+            None => Ok(()),
+        }
+    }
+
+    /// For how long what streams may go on that this token opened: until the given time, if
+    /// there is one, and until the token is revoked.
+    pub fn validity(&self, verified: &Arc<Verified>, until: Option<Instant>) -> Option<Validity> {
+        let revoked = self.revoked.clone().map(|set| (set, verified.clone()));
+        Validity::new(until, revoked)
     }
 
     /// The same verification step by step, past the caches, up to the first failure.
@@ -365,6 +405,7 @@ impl Identify {
             opaque: &self.opaque,
             max_bytes: self.max_bytes,
             identity_bytes: self.identity_bytes,
+            revocable: self.revoked.is_some(),
             now: self.clock.now(),
         }
     }

@@ -241,7 +241,8 @@ pub(super) fn weight(verified: &Verified) -> u64 {
         + identity.lines.len()
         + identity.holder.as_deref().map_or(0, size_of_val)
         + size_of_val(&*identity.kept)
-        + identity.kept.iter().flatten().map(heap).sum::<usize>();
+        + identity.kept.iter().flatten().map(heap).sum::<usize>()
+        + verified.marks.as_deref().map_or(0, size_of_val);
     (NODE + shared + size_of::<Verified>() + used) as u64
 }
 

@@ -2,6 +2,7 @@
 //! issuer, algorithm, key, signature, and only then the claims.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwapOption;
 
@@ -18,6 +19,7 @@ use super::step::Trace;
 use crate::config::Algorithm;
 use crate::denial::{Denial, Reason};
 use crate::identity::{Identity, Thumbprint};
+use crate::revoked::{Marks, Said};
 
 /// The most signatures that are checked for one token.
 const MAX_TRIES: usize = 4;
@@ -31,6 +33,10 @@ pub struct Verified {
     pub fingerprint: Fingerprint,
     /// The first second at which it is good no more, leeway included; `i64::MAX`: never.
     pub ends: i64,
+    /// By what it can be revoked, where anything can.
+    pub(super) marks: Option<Box<Marks>>,
+    /// The set of what is revoked, by its number, that does not hold it.
+    pub(super) unrevoked_at: AtomicU64,
     /// The first second at which it is looked at anew.
     pub(super) until: i64,
     pub(super) starts: i64,
@@ -103,6 +109,8 @@ pub(super) struct Context<'a> {
     pub(super) opaque: &'a Opaque,
     pub(super) max_bytes: usize,
     pub(super) identity_bytes: usize,
+    /// Whether anything can be revoked.
+    pub(super) revocable: bool,
     pub(super) now: i64,
 }
 
@@ -145,9 +153,20 @@ pub(super) fn verify(
     let id = signature(&set, place, algorithm, &header, &segments, trace)?;
     let times = check_claims(&claims, &issuer.rules, context.now, trace)?;
     let identity = identity(&claims, issuer, context.identity_bytes, trace)?;
+    let fingerprint = fingerprint::of_signed(segments.signed.as_bytes());
+    let marks = match context.revocable {
+        // A key without a name goes by the one that the token gave it.
+        true => {
+            let key = set.name_of(id).or(header.kid.as_deref());
+            Some(Box::new(marks(&claims, &identity, fingerprint, key)?))
+        }
+        false => None,
+    };
     Ok(Verified {
         identity,
-        fingerprint: fingerprint::of_signed(segments.signed.as_bytes()),
+        fingerprint,
+        marks,
+        unrevoked_at: AtomicU64::new(0),
         ends: times.ends,
         until: times.ends,
         starts: times.starts,
@@ -208,7 +227,10 @@ fn describe(header: &Header) -> String {
 }
 
 /// The issuer whose `issuer` is the token's `iss`, byte for byte.
-fn choose<'a>(issuers: &'a [Issuer], claims: &Claims) -> Result<(usize, &'a Issuer), Denial> {
+pub(super) fn choose<'a>(
+    issuers: &'a [Issuer],
+    claims: &Claims,
+) -> Result<(usize, &'a Issuer), Denial> {
     let iss = match claims.get("iss") {
         None => None,
         Some(serde_json::Value::String(iss)) => Some(iss.as_str()),
@@ -228,7 +250,7 @@ fn choose<'a>(issuers: &'a [Issuer], claims: &Claims) -> Result<(usize, &'a Issu
         })
 }
 
-fn check_type(header: &Header, rules: &Rules) -> Result<(), Denial> {
+pub(super) fn check_type(header: &Header, rules: &Rules) -> Result<(), Denial> {
     match &header.typ {
         Some(typ) if !rules.types.contains(typ) => Err(Denial::new(
             Reason::TokenHeaderRefused,
@@ -238,7 +260,7 @@ fn check_type(header: &Header, rules: &Rules) -> Result<(), Denial> {
     }
 }
 
-fn choose_algorithm(header: &Header, rules: &Rules) -> Result<Algorithm, Denial> {
+pub(super) fn choose_algorithm(header: &Header, rules: &Rules) -> Result<Algorithm, Denial> {
     algorithm::named(&header.alg)
         .filter(|algorithm| rules.algorithms.contains(algorithm))
         .ok_or_else(|| {
@@ -329,6 +351,11 @@ pub(super) fn check_claims(
         i64::MAX => "good for ever".to_owned(),
         ends => format!("good for another {} s", ends.saturating_sub(now)),
     })?;
+    if let Some(most) = rules.max_life {
+        trace.step("life", claims::life(claims, most), |()| {
+            format!("at most {} s", most.as_secs())
+        })?;
+    }
     let audience = claims::audience(claims, &rules.audiences);
     trace.step("audience", audience, |()| "meant for us".to_owned())?;
     for required in &rules.require {
@@ -369,4 +396,23 @@ pub(super) fn identity(
         holder,
         known: ArcSwapOption::empty(),
     })
+}
+
+/// By what a token can be revoked.
+pub(super) fn marks(
+    claims: &Claims,
+    identity: &Identity,
+    fingerprint: Fingerprint,
+    key: Option<&str>,
+) -> Result<Marks, Denial> {
+    let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
+    Ok(Marks::of(&Said {
+        issuer: &identity.issuer,
+        id: &identity.id,
+        fingerprint: fingerprint.bytes(),
+        jti: text("jti"),
+        session: text("sid"),
+        key,
+        issued: claims::issued(claims)?,
+    }))
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
@@ -90,6 +91,35 @@ impl Door {
     /// The real address; `None` for a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.socket.address()
+    }
+
+    /// The next connection, for whoever serves it himself.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn next(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        self.socket.accept().await
+    }
+
+    /// The same within TLS, where that is spoken, and HTTP/1.1 within that; `None` when there is
+    /// none in `time`.
+    pub async fn greet(&self, stream: Stream, time: Duration) -> Option<Stream> {
+        let hall = self.hall.load_full();
+        let Some(tls) = &hall.tls else {
+            return Some(stream);
+        };
+        let mut config = ServerConfig::clone(&tls.current());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let shaking = TlsAcceptor::from(Arc::new(config)).accept(stream);
+        match tokio::time::timeout(time, shaking).await {
+            Ok(Ok(stream)) => Some(Stream::from(TlsStream::Server(stream))),
+            Ok(Err(error)) => {
+                hall.metrics.no_handshake(tls::cause(&error));
+                tracing::debug!(%error, "closed: no TLS handshake");
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// Its TLS, whose files have to be followed.

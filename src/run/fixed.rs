@@ -1,5 +1,6 @@
 //! What only a restart changes: sockets, threads, the shape of the log, and where spans go.
 
+use crate::config::revocation::{IssuerLife, Settings};
 use crate::config::{Config, ExtAuthz};
 
 /// Puts what cannot change back to what it is; the keys that would have changed it.
@@ -25,6 +26,7 @@ pub(super) fn keep(running: &Config, wanted: &mut Config) -> Vec<&'static str> {
     keep_one("admin", &running.admin, &mut wanted.admin, &mut kept);
     keep_one("workers", &running.workers, &mut wanted.workers, &mut kept);
     keep_one("traces", &running.traces, &mut wanted.traces, &mut kept);
+    revocation(running, wanted, &mut kept);
     let (was, log) = (&running.log, &mut wanted.log);
     keep_one("log.format", &was.format, &mut log.format, &mut kept);
     keep_one("log.level", &was.level, &mut log.level, &mut kept);
@@ -32,6 +34,28 @@ pub(super) fn keep(running: &Config, wanted: &mut Config) -> Vec<&'static str> {
     let (was, wanted) = (&was.denials_per_second, &mut log.denials_per_second);
     keep_one("log.denials_per_second", was, wanted, &mut kept);
     kept
+}
+
+/// The stream is followed from start to end; how long the issuers' tokens live may change.
+fn revocation(running: &Config, wanted: &mut Config, kept: &mut Vec<&'static str>) {
+    let place = |config: &Config| {
+        let settings = config.revocation.clone();
+        settings.map(|settings| Settings {
+            issuers: Vec::new(),
+            ..settings
+        })
+    };
+    let lives = wanted.issuers.iter().map(IssuerLife::of).collect();
+    if place(running) != place(wanted) {
+        wanted.revocation.clone_from(&running.revocation);
+        kept.push("revocation");
+    }
+    match &mut wanted.revocation {
+        Some(settings) => settings.issuers = lives,
+        // Nobody could be revoked who logs out.
+        None => wanted.endpoints.backchannel_logout = None,
+    }
+    keep_one("control", &running.control, &mut wanted.control, kept);
 }
 
 fn keep_one<T: Clone + PartialEq>(

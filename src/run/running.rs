@@ -25,6 +25,8 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub(super) struct Running {
     /// Whoever accepts has them: when nobody does any more, they are shut.
     doors: Vec<Weak<Door>>,
+    /// The door of `control`, which stays as it is.
+    control: Option<Arc<Door>>,
     workers: Arc<Workers>,
     decides: Arc<ArcSwap<Sidecar>>,
     pub(super) readiness: Arc<Readiness>,
@@ -58,7 +60,11 @@ impl Running {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(super) fn start(bound: Bound, doors: &[Arc<Door>]) -> Result<Self, StartError> {
+    pub(super) fn start(
+        bound: Bound,
+        doors: &[Arc<Door>],
+        control: Option<Arc<Door>>,
+    ) -> Result<Self, StartError> {
         let Bound {
             decides,
             readiness,
@@ -75,7 +81,8 @@ impl Running {
             refreshers.spawn(exporter.run());
         }
         Ok(Self {
-            chores: chores(&parts, doors.iter().map(|door| &**door)),
+            chores: chores(&parts, doors.iter().chain(&control).map(|door| &**door)),
+            control,
             workers: Arc::new(workers),
             doors: doors.iter().map(Arc::downgrade).collect(),
             decides,
@@ -173,7 +180,8 @@ impl Running {
         self.decides.store(parts.sidecar.clone());
         parts.answer_for(&self.readiness);
         parts.identify.forget(&self.parts.identify);
-        self.chores = chores(&parts, doors.iter().flatten().map(|door| &**door));
+        let doors = doors.iter().flatten().chain(&self.control);
+        self.chores = chores(&parts, doors.map(|door| &**door));
         // Those that have ended would otherwise be kept for whoever asks how.
         while self.refreshers.try_join_next().is_some() {}
         self.parts = parts;

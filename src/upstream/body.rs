@@ -5,10 +5,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use crate::body::{BodyError, Frame};
-use crate::deadline::Deadline;
+use crate::identify::{End, Validity, Vigil};
 use crate::wire::framing::Framing;
 
 use super::connection::Connection;
@@ -20,8 +19,33 @@ use super::upload::Upload;
 #[derive(Debug)]
 pub struct AnswerBody {
     content: Content,
-    /// When it ends at the latest, if it has not.
-    expiry: Option<Box<Deadline>>,
+    /// Until when it may go on, if that is bounded.
+    bound: Option<Box<Bound>>,
+}
+
+/// Until when a body may go on.
+#[derive(Debug)]
+enum Bound {
+    /// It ends by itself then, also while nothing comes.
+    Vigil(Vigil),
+    /// What still comes then is held back.
+    Look(Validity),
+}
+
+impl Bound {
+    fn has_passed(&self) -> Option<End> {
+        match self {
+            Self::Vigil(vigil) => vigil.has_passed(),
+            Self::Look(validity) => validity.is_revoked().then_some(End::Revoked),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        match self {
+            Self::Vigil(vigil) => vigil.poll(cx),
+            Self::Look(_) => Poll::Pending,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -51,7 +75,16 @@ impl From<Content> for AnswerBody {
     fn from(content: Content) -> Self {
         Self {
             content,
-            expiry: None,
+            bound: None,
+        }
+    }
+}
+
+impl From<End> for BodyError {
+    fn from(end: End) -> Self {
+        match end {
+            End::Expired => Self::Expired,
+            End::Revoked => Self::Revoked,
         }
     }
 }
@@ -102,12 +135,18 @@ impl AnswerBody {
         Self::from(Content::Whole(Bytes::new()))
     }
 
-    /// Ends with an error at this second since 1970, if it has not ended before. What is there as
-    /// a whole already has; `when` is asked for all else.
-    pub(super) fn end_at(&mut self, second: Option<i64>, when: impl FnOnce(i64) -> Instant) {
-        if !matches!(self.content, Content::Whole(_)) {
-            self.expiry = second.map(|second| Box::new(Deadline::at(when(second))));
+    /// Ends with an error when the token does, if it has not ended before: what is endless both
+    /// when it expires and when it is revoked, a file when it is revoked. What is there as a whole
+    /// has ended already; of all else `validity` is asked.
+    pub(super) fn end_with(&mut self, endless: bool, validity: impl FnOnce() -> Option<Validity>) {
+        if matches!(self.content, Content::Whole(_)) {
+            return;
         }
+        let bound = match endless {
+            true => validity().map(|validity| Bound::Vigil(validity.watch())),
+            false => validity().and_then(Validity::without_end).map(Bound::Look),
+        };
+        self.bound = bound.map(Box::new);
     }
 
     /// All of it, if it is there.
@@ -132,8 +171,8 @@ impl AnswerBody {
 
     /// Goes on with what of the request is still to be sent, while nobody takes the answer.
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        if let Some(expiry) = &mut self.expiry
-            && expiry.poll(cx).is_ready()
+        if let Some(bound) = &mut self.bound
+            && bound.poll(cx).is_ready()
         {
             // Whoever asks for the next piece hears why there is none.
             self.content = Content::Whole(Bytes::new());
@@ -150,28 +189,24 @@ impl AnswerBody {
     /// # Errors
     /// [`BodyError`] when it ends before its end.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, BodyError>> {
-        if self
-            .expiry
-            .as_ref()
-            .is_some_and(|expiry| expiry.has_passed())
-        {
-            return Poll::Ready(Err(self.expire()));
+        if let Some(end) = self.bound.as_ref().and_then(|bound| bound.has_passed()) {
+            return Poll::Ready(Err(self.end(end)));
         }
         let frame = self.poll_content(cx);
         if frame.is_pending()
-            && let Some(expiry) = &mut self.expiry
+            && let Some(bound) = &mut self.bound
         {
-            ready!(expiry.poll(cx));
-            return Poll::Ready(Err(self.expire()));
+            let end = ready!(bound.poll(cx));
+            return Poll::Ready(Err(self.end(end)));
         }
         frame
     }
 
     /// Lets go of what is still to come.
-    fn expire(&mut self) -> BodyError {
+    fn end(&mut self, end: End) -> BodyError {
         self.content = Content::Whole(Bytes::new());
-        self.expiry = None;
-        BodyError::Expired
+        self.bound = None;
+        end.into()
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, BodyError>> {

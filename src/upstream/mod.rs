@@ -32,7 +32,7 @@ use crate::gate::Admission;
 use crate::head::{Head, Target};
 use crate::headers;
 use crate::hints::Hints;
-use crate::identify::{Identify, remove_cookie};
+use crate::identify::{Identify, Validity, remove_cookie};
 use crate::wire::answer::AnswerHead;
 use crate::wire::request;
 
@@ -78,9 +78,9 @@ pub struct Outgoing<'a> {
 
 /// What of a request matters when its answer is there.
 #[derive(Clone, Copy, Debug)]
-struct Kept {
-    /// See [`Admission::until`].
-    until: Option<i64>,
+struct Kept<'a> {
+    /// For how long what streams may go on.
+    admission: &'a Admission,
     /// The protocol that a WebSocket's client hears if the app chose none.
     protocol: Option<&'static str>,
 }
@@ -137,7 +137,7 @@ impl Upstream {
             hints,
         } = outgoing;
         let kept = Kept {
-            until: admission.until(),
+            admission: &admission,
             protocol: self.protocol_for(arrival, &head),
         };
         self.take_token(&mut head);
@@ -166,7 +166,8 @@ impl Upstream {
             let mut text = Vec::new();
             write(&mut text);
             // Boxed, as is everything that most requests do not need.
-            return Box::pin(self.send_over_http2(pool, &text, upload, kept.until, hints)).await;
+            let sending = self.send_over_http2(pool, &text, upload, &admission, hints);
+            return Box::pin(sending).await;
         }
         let to_head = head.method == Method::HEAD;
         if let Some(mut connection) = pool.take() {
@@ -195,7 +196,7 @@ impl Upstream {
         pool: &Arc<Pool>,
         text: &[u8],
         mut upload: Option<Box<Upload>>,
-        until: Option<i64>,
+        admission: &Admission,
         hints: &Hints,
     ) -> Result<Answer, Denial> {
         let limits = request::Limits {
@@ -206,8 +207,7 @@ impl Upstream {
             Ok(Some((head, _))) => head,
             _ => return Err(Denial::new(Reason::Internal, "our own head cannot be read")),
         };
-        let expiry = until.filter(|_| is_endless(&head.fields));
-        let expiry = expiry.map(|until| self.instant(until));
+        let endless = is_endless(&head.fields);
         let mut again = false;
         loop {
             let (place, kept) = match pool.place().filter(|_| !again) {
@@ -217,8 +217,10 @@ impl Upstream {
             let exchange = http2::Exchange::start(place, &head, upload.is_some());
             let answered = match exchange {
                 Ok(exchange) => {
+                    let validity = endless.then(|| self.validity(admission)).flatten();
+                    let vigil = validity.map(Validity::watch);
                     let answered =
-                        exchange.finish(&mut upload, self.response, self.idle, expiry, hints);
+                        exchange.finish(&mut upload, self.response, self.idle, vigil, hints);
                     answered.await
                 }
                 Err(error) => Err(error),
@@ -227,7 +229,7 @@ impl Upstream {
                 Ok(mut answered) => {
                     headers::strip_hops_from_answer(&mut answered.fields);
                     let mut body = AnswerBody::over_http2(answered.body);
-                    self.end_with_token(&mut body, &answered.fields, until);
+                    self.end_with_token(&mut body, &answered.fields, admission);
                     return Ok(Answer {
                         status: answered.status,
                         fields: answered.fields,
@@ -253,7 +255,7 @@ impl Upstream {
         connection: Box<Connection>,
         upload: Option<Box<Upload>>,
         arrival: &Arrival,
-        kept: Kept,
+        kept: Kept<'_>,
     ) -> Result<Answer, Denial> {
         let AnswerHead {
             status,
@@ -274,9 +276,9 @@ impl Upstream {
             }
             let (stream, early) = connection.into_parts();
             let websocket = fields.lists(&header::UPGRADE, "websocket");
-            let expiry = kept.until.map(|until| self.instant(until));
+            let validity = self.validity(kept.admission);
             let open = pool.metrics().tunnels.clone();
-            let tunnel = Tunnel::new(stream, early, self.idle, expiry, websocket, open);
+            let tunnel = Tunnel::new(stream, early, self.idle, validity, websocket, open);
             return Ok(Answer {
                 status,
                 fields,
@@ -286,7 +288,7 @@ impl Upstream {
         }
         headers::strip_hops_from_answer(&mut fields);
         let mut body = AnswerBody::new(connection, framing, keep, self.idle, upload, pool);
-        self.end_with_token(&mut body, &fields, kept.until);
+        self.end_with_token(&mut body, &fields, kept.admission);
         Ok(Answer {
             status,
             fields,
@@ -354,10 +356,15 @@ impl Upstream {
         self.identify.sources().protocol_for(&head.fields)
     }
 
-    /// Lets an endless answer end when its token does.
-    fn end_with_token(&self, body: &mut AnswerBody, fields: &Fields, until: Option<i64>) {
-        let until = until.filter(|_| is_endless(fields));
-        body.end_at(until, |until| self.instant(until));
+    /// Lets an endless answer end when its token does, and a file when its token is revoked.
+    fn end_with_token(&self, body: &mut AnswerBody, fields: &Fields, admission: &Admission) {
+        body.end_with(is_endless(fields), || self.validity(admission));
+    }
+
+    /// For how long what streams may go on.
+    fn validity(&self, admission: &Admission) -> Option<Validity> {
+        let until = admission.until().map(|until| self.instant(until));
+        self.identify.validity(admission.verified()?, until)
     }
 
     /// When a second since 1970 comes.
@@ -463,6 +470,10 @@ fn failed(error: &ExchangeError) -> Denial {
         ExchangeError::Upload(BodyError::Expired) => Denial::new(
             Reason::TokenExpired,
             "its `exp` has passed while the call was under way",
+        ),
+        ExchangeError::Upload(BodyError::Revoked) => Denial::new(
+            Reason::TokenRevoked,
+            "it was revoked while the call was under way",
         ),
         ExchangeError::Upload(BodyError::Malformed(what)) => Denial::new(Reason::BadFraming, what),
         ExchangeError::Upload(BodyError::Broken(_)) => {

@@ -11,11 +11,10 @@ use bytes::BytesMut;
 use http::{HeaderValue, header};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
-use crate::deadline::Deadline;
 use crate::drain::Guard;
 use crate::fields::{Fields, members};
+use crate::identify::{End, Validity, Vigil};
 use crate::stream::Stream;
 use crate::wire::rewound::Rewound;
 
@@ -26,8 +25,9 @@ use super::websocket::{self, Frames};
 pub struct Tunnel {
     app: Half<Stream>,
     idle: Duration,
-    /// When the token expires that it was asked for with.
-    expiry: Option<Instant>,
+    /// How long the token is good that it was asked for with.
+    validity: Option<Validity>,
+    websocket: bool,
     open: Counted,
 }
 
@@ -41,7 +41,7 @@ impl Drop for Counted {
     }
 }
 
-/// How long a client has for its own goodbye, once it was told that its token has expired.
+/// How long a client has for its own goodbye, once it was told that its token is good no more.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Tunnel {
@@ -51,29 +51,28 @@ impl Tunnel {
         stream: Stream,
         early: BytesMut,
         idle: Duration,
-        expiry: Option<Instant>,
+        validity: Option<Validity>,
         websocket: bool,
         open: Gauge,
     ) -> Self {
         open.inc();
-        let told = expiry.filter(|_| websocket);
-        let told = told.map(|at| Expiry {
-            deadline: Deadline::at(at),
+        let told = validity.clone().filter(|_| websocket);
+        let told = told.map(|validity| Expiry {
+            vigil: validity.watch(),
             frames: Frames::default(),
             state: State::Good,
         });
-        // Whoever cannot be told has no time for a goodbye.
-        let end = expiry.map(|at| if websocket { at + GOODBYE } else { at });
         Self {
             app: Half::new(stream, early, told),
             idle,
-            expiry: end,
+            validity,
+            websocket,
             open: Counted(open),
         }
     }
 
     /// Copies both ways until both sides ended, nothing moved for `timeouts.idle`, the token
-    /// expired, or usher ends. `early` is what the client has sent already.
+    /// expired or was revoked, or usher ends. `early` is what the client has sent already.
     ///
     /// # Errors
     /// What ended it, if it is not one of the two sides.
@@ -89,7 +88,10 @@ impl Tunnel {
         tokio::select! {
             done = copied => done.map(|_| ()),
             () = silence(&moved, self.idle) => Err(io::ErrorKind::TimedOut.into()),
-            () = until(self.expiry) => Err(io::Error::other("the token has expired")),
+            end = over(self.validity, self.websocket) => Err(io::Error::other(match end {
+                End::Expired => "the token has expired",
+                End::Revoked => "the token was revoked",
+            })),
             () = guard.draining() => Err(io::Error::other("usher is ending")),
         }
     }
@@ -109,12 +111,17 @@ pub(super) fn accept(fields: &mut Fields, wanted: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Resolves at this time, or never.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
+/// Resolves when the token is good no more, and there was time for a goodbye; whoever cannot be
+/// told has none.
+async fn over(validity: Option<Validity>, websocket: bool) -> End {
+    let Some(validity) = validity else {
+        return std::future::pending().await;
+    };
+    let end = validity.watch().over().await;
+    if websocket {
+        tokio::time::sleep(GOODBYE).await;
     }
+    end
 }
 
 /// Resolves when nothing has moved for `idle`.
@@ -134,7 +141,7 @@ async fn silence(moved: &[Arc<AtomicU64>; 2], idle: Duration) {
 /// What it takes to tell a client between two frames.
 #[derive(Debug)]
 struct Expiry {
-    deadline: Deadline,
+    vigil: Vigil,
     frames: Frames,
     state: State,
 }
@@ -143,33 +150,35 @@ struct Expiry {
 enum State {
     Good,
     /// The frame under way goes on to its end.
-    Expired,
+    Over(End),
     /// Nothing follows.
     Told,
 }
 
 impl Expiry {
-    /// Reads what the app sends, and after the frame in which the token expires the goodbye.
+    /// Reads what the app sends, and after the frame in which the token ends the goodbye.
     fn poll_read(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.state == State::Good && self.deadline.poll(cx).is_ready() {
-            self.state = State::Expired;
-        }
-        if self.state == State::Expired
-            && self.frames.is_between()
-            && buf.remaining() >= websocket::CLOSE.len()
+        if self.state == State::Good
+            && let Poll::Ready(end) = self.vigil.poll(cx)
         {
-            buf.put_slice(websocket::CLOSE);
+            self.state = State::Over(end);
+        }
+        if let State::Over(end) = self.state
+            && self.frames.is_between()
+            && buf.remaining() >= websocket::close(end).len()
+        {
+            buf.put_slice(websocket::close(end));
             self.state = State::Told;
             return Poll::Ready(Ok(()));
         }
         let room = match self.state {
             State::Good => buf.remaining(),
-            State::Expired => self.frames.room(),
+            State::Over(_) => self.frames.room(),
             State::Told => return Poll::Ready(Ok(())),
         };
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(room.min(buf.remaining())));
@@ -186,7 +195,7 @@ impl Expiry {
 struct Half<S> {
     stream: Rewound<S>,
     moved: Arc<AtomicU64>,
-    /// On the app's side, where the client is told when its token expires.
+    /// On the app's side, where the client is told when its token ends.
     expiry: Option<Expiry>,
 }
 
@@ -197,6 +206,11 @@ impl<S> Half<S> {
             moved: Arc::default(),
             expiry,
         }
+    }
+
+    fn is_revoked(&self) -> bool {
+        let expiry = self.expiry.as_ref();
+        expiry.is_some_and(|expiry| expiry.vigil.ended() == Some(End::Revoked))
     }
 }
 
@@ -224,6 +238,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Half<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_revoked() {
+            // The app hears no more of whoever has the token.
+            return Poll::Ready(Ok(buf.len()));
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

@@ -1,5 +1,7 @@
 //! Where the frames of a WebSocket end (RFC 6455 §5.2), without a look at what they hold.
 
+use crate::identify::End;
+
 /// Follows frames as they pass.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
@@ -9,9 +11,14 @@ pub(super) struct Frames {
     payload: u64,
 }
 
-/// Tells the client that its token has expired: a Close frame with 1008, "policy violation", and
-/// why (§5.5.1 and §7.4.1).
-pub(super) const CLOSE: &[u8] = b"\x88\x0f\x03\xf0token expired";
+/// Tells the client that its token is good no more: a Close frame with 1008, "policy violation",
+/// and why (§5.5.1 and §7.4.1).
+pub(super) const fn close(end: End) -> &'static [u8] {
+    match end {
+        End::Expired => b"\x88\x0f\x03\xf0token expired",
+        End::Revoked => b"\x88\x0f\x03\xf0token revoked",
+    }
+}
 
 impl Frames {
     /// Whether a frame has just ended, or none has begun.
@@ -137,6 +144,8 @@ mod tests {
             passed += room;
         }
         assert_eq!(passed, frame(300, false).len());
-        assert_eq!(usize::from(CLOSE[1]), CLOSE.len() - 2);
+        for end in [End::Expired, End::Revoked] {
+            assert_eq!(usize::from(close(end)[1]), close(end).len() - 2);
+        }
     }
 }

@@ -71,8 +71,13 @@ impl Issuer {
 
     /// Its entry under `issuers`.
     pub fn yaml(&self) -> String {
+        self.yaml_with("")
+    }
+
+    /// The same with more members, each after a comma.
+    pub fn yaml_with(&self, more: &str) -> String {
         format!(
-            "{{ name: idp, issuer: \"{}\", audiences: [{}], algorithms: [ES256], jwks_file: {} }}",
+            "{{ name: idp, issuer: \"{}\", audiences: [{}], algorithms: [ES256], jwks_file: {}{more} }}",
             Self::NAME,
             Self::AUDIENCE,
             self.key_set().display()

@@ -14,26 +14,42 @@ use super::process::Process;
 pub struct Redis {
     process: Process,
     port: u16,
-    cluster: bool,
+    kind: Kind,
     folder: TempDir,
+}
+
+/// How a server is set up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// What is in it is lost with it.
+    Forgetful,
+    /// What it has said that it has is on the disk.
+    Durable,
+    /// One of a cluster.
+    Cluster,
 }
 
 impl Redis {
     pub async fn start() -> Self {
-        Self::start_as(false).await
+        Self::start_as(Kind::Forgetful).await
     }
 
-    async fn start_as(cluster: bool) -> Self {
+    /// With `appendonly yes` and `appendfsync always`.
+    pub async fn durable() -> Self {
+        Self::start_as(Kind::Durable).await
+    }
+
+    async fn start_as(kind: Kind) -> Self {
         // The port may be taken by somebody else in between; then another one is tried.
         for _ in 0..10 {
             let folder = TempDir::new().expect("a folder");
             let port = free_port();
-            let process = spawn(port, cluster, &folder);
+            let process = spawn(port, kind, &folder);
             if is_ready(port, &process).await {
                 return Self {
                     process,
                     port,
-                    cluster,
+                    kind,
                     folder,
                 };
             }
@@ -78,12 +94,12 @@ impl Redis {
         self.process.kill();
     }
 
-    /// Starts again on the same port, with nothing in it.
+    /// Starts again on the same port, with nothing in it unless it is durable.
     pub async fn restart(&mut self) {
         self.process.kill();
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            self.process = spawn(self.port, self.cluster, &self.folder);
+            self.process = spawn(self.port, self.kind, &self.folder);
             if is_ready(self.port, &self.process).await {
                 return;
             }
@@ -101,7 +117,7 @@ impl RedisCluster {
     pub async fn start() -> Self {
         let mut nodes = Vec::new();
         for _ in 0..3 {
-            nodes.push(Redis::start_as(true).await);
+            nodes.push(Redis::start_as(Kind::Cluster).await);
         }
         let addresses = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
         let made = Command::new("redis-cli")
@@ -211,16 +227,21 @@ impl Sentinel {
     }
 }
 
-fn spawn(port: u16, cluster: bool, folder: &TempDir) -> Process {
+fn spawn(port: u16, kind: Kind, folder: &TempDir) -> Process {
     let mut command = Command::new("redis-server");
     command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no"])
+        .args(["--save", ""])
+        .args([
+            "--appendonly",
+            if kind == Kind::Durable { "yes" } else { "no" },
+        ])
+        .args(["--appendfsync", "always"])
         .arg("--dir")
         .arg(folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    if cluster {
+    if kind == Kind::Cluster {
         // The bus port would be port + 10000, which may not exist.
         command
             .args(["--cluster-enabled", "yes"])

@@ -43,6 +43,9 @@ pub(in crate::config) struct Issuer {
     pub(in crate::config) require: Option<Named<OneOrMany<Scalar>>>,
     /// Whether a token without `exp` is refused. Default: true.
     pub(in crate::config) require_exp: Option<Flag>,
+    /// How long its tokens live, from `iat` to `exp`, such as `12h`: longer ones are refused, and
+    /// those without `iat` or `exp`. Or `any`. Required with `revocation`. Default: `any`.
+    pub(in crate::config) max_token_life: Option<String>,
     /// By how much the clocks may differ.
     pub(in crate::config) leeway: Option<Leeway>,
     /// Whether `/readyz` waits for this issuer's keys. Default: true.

@@ -144,6 +144,13 @@ impl FromScalar for Time {
     }
 }
 
+impl Time {
+    /// A time where something else may stand too.
+    pub(in crate::config) fn read(text: &str) -> Option<Self> {
+        Self::from_text(text)
+    }
+}
+
 impl Scalar {
     /// As it was written.
     pub(in crate::config) fn text(&self) -> String {

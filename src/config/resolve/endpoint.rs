@@ -1,20 +1,24 @@
 //! What usher answers itself.
 
 use super::{Context, pattern};
-use crate::config::file::{self, TextOr, Verify};
-use crate::config::{Endpoints, Route, VerifyEndpoint};
+use crate::config::file::{self, BackchannelLogout, TextOr, Verify};
+use crate::config::{Audiences, Endpoints, LogoutEndpoint, Route, VerifyEndpoint};
 
 const KEY: &str = "endpoints.verify";
+const LOGOUT: &str = "endpoints.backchannel_logout";
 
 /// Resolves the endpoints.
 pub(super) fn resolve(
     file: &file::Endpoints,
     routes: &[Route],
     users: bool,
+    revocation: bool,
     cx: &mut Context<'_>,
 ) -> Endpoints {
     distinct(file, cx);
+    let logout = file.backchannel_logout.as_ref();
     Endpoints {
+        backchannel_logout: logout.and_then(|file| self::logout(file, routes, revocation, cx)),
         verify_user: of_users("verify_user", file.verify_user.as_ref(), routes, users, cx),
         ensure_user: of_users("ensure_user", file.ensure_user.as_ref(), routes, users, cx),
         verify: file
@@ -68,6 +72,51 @@ fn of_users(
     Some(path.clone())
 }
 
+fn logout(
+    file: &TextOr<BackchannelLogout>,
+    routes: &[Route],
+    revocation: bool,
+    cx: &mut Context<'_>,
+) -> Option<LogoutEndpoint> {
+    if !revocation {
+        cx.error(
+            LOGOUT,
+            "needs `revocation`: somebody who logs out is revoked",
+            "Write `revocation: { stream: redis://redis:6379 }`.",
+        );
+    }
+    let (key, path, audiences) = match file {
+        TextOr::Text(path) => (LOGOUT.to_owned(), Some(path), None),
+        TextOr::Full(full) => (
+            format!("{LOGOUT}.path"),
+            full.path.as_ref(),
+            full.audiences.as_ref(),
+        ),
+    };
+    let Some(path) = path else {
+        let remedy = "Write the path, such as `/auth/backchannel-logout`.";
+        cx.report.missing(&key, remedy);
+        return None;
+    };
+    check(&key, path, routes, cx);
+    let key = format!("{LOGOUT}.audiences");
+    let listed: Option<Vec<String>> = audiences.map(|listed| {
+        let listed = listed.keyed(&key);
+        listed.into_iter().map(|(_, one)| one.clone()).collect()
+    });
+    if listed
+        .as_ref()
+        .is_some_and(|all| all.is_empty() || all.iter().any(String::is_empty))
+    {
+        let remedy = "Write the id of the client, such as `audiences: [my-app]`.";
+        cx.error(&key, "names nobody", remedy);
+    }
+    Some(LogoutEndpoint {
+        path: path.clone(),
+        audiences: listed.map(Audiences::OneOf),
+    })
+}
+
 /// Two endpoints cannot answer on one path.
 fn distinct(file: &file::Endpoints, cx: &mut Context<'_>) {
     let verify = match &file.verify {
@@ -75,7 +124,13 @@ fn distinct(file: &file::Endpoints, cx: &mut Context<'_>) {
         Some(TextOr::Full(full)) => full.path.as_ref(),
         None => None,
     };
+    let logout = match &file.backchannel_logout {
+        Some(TextOr::Text(path)) => Some(path),
+        Some(TextOr::Full(full)) => full.path.as_ref(),
+        None => None,
+    };
     let paths = [
+        (LOGOUT, logout),
         ("endpoints.verify", verify),
         ("endpoints.verify_user", file.verify_user.as_ref()),
         ("endpoints.ensure_user", file.ensure_user.as_ref()),

@@ -6,6 +6,7 @@ use super::url::Url;
 use super::{Context, flag, introspection, key_source};
 use crate::config::file::{self, Leeway, List, Named, OneOrMany, Scalar, Time};
 use crate::config::report::member;
+use crate::config::revocation::TokenLife;
 use crate::config::{Algorithm, Audiences, ClaimName, Issuer, KeySource, RequiredClaim};
 
 const AUDIENCES: &str = "Write the audience your tokens carry, e.g. `audiences: [app]`, or \
@@ -68,6 +69,7 @@ fn one(key: &str, file: &file::Issuer, cx: &mut Context<'_>) -> Issuer {
         require: required(&member(key, "require"), file.require.as_ref(), cx),
         // An issuer that is asked says itself when a token is over (RFC 7662 §2.2).
         require_exp: flag(file.require_exp, !asked),
+        max_token_life: life(&member(key, "max_token_life"), file, cx),
         exp_leeway: seconds(
             &member(key, "leeway.exp"),
             leeway.and_then(|l: &Leeway| l.exp),
@@ -328,6 +330,26 @@ pub(super) fn required(
         });
     }
     required
+}
+
+/// How long its tokens live.
+fn life(key: &str, file: &file::Issuer, cx: &mut Context<'_>) -> Option<TokenLife> {
+    let text = file.max_token_life.as_deref()?;
+    if text == "any" {
+        return Some(TokenLife::Any);
+    }
+    match Time::read(text) {
+        Some(Time(time)) if time >= Duration::from_secs(1) => Some(TokenLife::Most(time)),
+        _ => {
+            let message = format!("is neither a time nor `any`: {text:?}");
+            cx.error(
+                key,
+                message,
+                "Write a time such as `12h`, at most a year, or `any`.",
+            );
+            None
+        }
+    }
 }
 
 fn seconds(key: &str, value: Option<Time>, default: u32, cx: &mut Context<'_>) -> u32 {

@@ -88,7 +88,11 @@ pub(super) fn admin(
     Some(address)
 }
 
-fn listener(key: &str, entry: &TextOr<file::Listener>, cx: &mut Context<'_>) -> Option<Listener> {
+pub(super) fn listener(
+    key: &str,
+    entry: &TextOr<file::Listener>,
+    cx: &mut Context<'_>,
+) -> Option<Listener> {
     let full = match entry {
         TextOr::Text(text) => {
             return Some(Listener {
@@ -239,7 +243,7 @@ fn senders(key: &str, file: &file::ProxyProtocol, cx: &mut Context<'_>) -> Vec<T
 }
 
 /// Whether only one of two sockets can be bound. Port 0 takes a free one, never the same.
-fn collide(left: &Listen, right: &Listen) -> bool {
+pub(super) fn collide(left: &Listen, right: &Listen) -> bool {
     let all = |ip: IpAddr| ip.is_unspecified();
     match (left, right) {
         (Listen::Tcp(left), Listen::Tcp(right)) => {

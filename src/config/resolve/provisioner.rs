@@ -17,7 +17,7 @@ pub(super) fn resolve(file: &file::Users, cx: &mut Context<'_>) -> ProvisionerSe
         Some(TextOr::Text(text)) => match text.as_str() {
             "none" => return ProvisionerSettings::None,
             "direct" => return ProvisionerSettings::Direct,
-            url => parse(KEY, url, cx).map(StreamsSettings::new),
+            url => parse(KEY, url, REMEDY, cx).map(StreamsSettings::new),
         },
         Some(TextOr::Full(streams)) => address(streams, cx).map(|redis| full(redis, streams, cx)),
     };
@@ -42,11 +42,16 @@ fn address(streams: &Streams, cx: &mut Context<'_>) -> Option<RedisAddress> {
         REMEDY,
         cx,
     )?;
-    parse(&key, &url, cx)
+    parse(&key, &url, REMEDY, cx)
 }
 
 /// The message never repeats the URL: it may hold a password.
-fn parse(key: &str, url: &str, cx: &mut Context<'_>) -> Option<RedisAddress> {
+pub(super) fn parse(
+    key: &str,
+    url: &str,
+    remedy: &str,
+    cx: &mut Context<'_>,
+) -> Option<RedisAddress> {
     let scheme = url.split("://").next().unwrap_or_default();
     let known = matches!(scheme, "redis" | "rediss" | "unix" | "redis+unix");
     let parsed = RedisAddress::parse(url).and_then(|address| match address {
@@ -56,7 +61,7 @@ fn parse(key: &str, url: &str, cx: &mut Context<'_>) -> Option<RedisAddress> {
     match parsed {
         Ok(address) => Some(address),
         Err(message) => {
-            cx.error(key, message, REMEDY);
+            cx.error(key, message, remedy);
             None
         }
     }

@@ -93,7 +93,9 @@ fn judge(error: BodyError) -> Denial {
             "the request's body stopped for timeouts.idle",
         ),
         // No token is asked for here, so none can end; the compiler does not know.
-        BodyError::Expired => Denial::new(Reason::TokenExpired, "the token has expired"),
+        BodyError::Expired | BodyError::Revoked => {
+            Denial::new(Reason::TokenExpired, "the token has ended")
+        }
         BodyError::Malformed(what) => Denial::new(Reason::BadFraming, what),
         BodyError::Broken(_) => {
             Denial::new(Reason::ClientGone, "the client left within its request")

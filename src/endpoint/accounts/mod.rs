@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::accounts::Settings;
 use crate::head::RequestHead;
 use crate::respond;
+use crate::revoked::Revoked;
 use crate::route::AccountTarget as Question;
 use crate::users::Users;
 
@@ -50,6 +51,8 @@ pub struct AccountEndpoints {
     /// Who has to know of them besides.
     provision: Option<Arc<Users>>,
     base_path: String,
+    /// What is revoked, where anything can be.
+    revoked: Option<Arc<Revoked>>,
     clock: Clock,
 }
 
@@ -69,6 +72,7 @@ impl AccountEndpoints {
         settings: &Settings,
         accounts: Arc<Accounts>,
         users: Option<Arc<Users>>,
+        revoked: Option<Arc<Revoked>>,
         clock: Clock,
     ) -> Result<Self, String> {
         Ok(Self {
@@ -80,6 +84,7 @@ impl AccountEndpoints {
             bodies: Bodies::new(settings.max_body, Semaphore::new(LARGE_BODIES)),
             provision: users.filter(|_| settings.provision),
             base_path: settings.base_path.clone(),
+            revoked,
             clock,
         })
     }

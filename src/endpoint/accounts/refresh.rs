@@ -88,6 +88,7 @@ impl AccountEndpoints {
                 let (error, code) = ("Invalid refresh token", "invalid-refresh-token");
                 Box::new(words::refused(StatusCode::FORBIDDEN, error, code, denial))
             })?;
+        self.not_revoked(&used)?;
         match used.project == asked.project.settings.id {
             true => Ok(used),
             false => Err(refused(
@@ -96,6 +97,29 @@ impl AccountEndpoints {
                 "the refresh token is of another project",
             )),
         }
+    }
+
+    /// A refresh token can be revoked as any other, and so can all of its user's.
+    fn not_revoked(&self, used: &Used) -> Result<(), Box<Answer>> {
+        let Some(revoked) = &self.revoked else {
+            return Ok(());
+        };
+        if revoked.generation() == 0 {
+            let why = "what is revoked is not known yet";
+            let denial = Denial::new(Reason::RevocationsUnavailable, why);
+            return Err(Box::new(words::broken("Try again in a moment", denial)));
+        }
+        if !revoked.holds(&used.marks) {
+            return Ok(());
+        }
+        let denial = Denial::new(Reason::TokenRevoked, "the refresh token was revoked");
+        let (error, code) = ("Invalid refresh token", "invalid-refresh-token");
+        Err(Box::new(words::refused(
+            StatusCode::FORBIDDEN,
+            error,
+            code,
+            denial,
+        )))
     }
 
     fn renewed(

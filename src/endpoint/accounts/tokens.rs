@@ -5,11 +5,12 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde_json::{Map, Value, json};
 
 use crate::accounts::{NewToken, Successor};
-use crate::config::accounts::{IssuedKey, IssuedToken, IssuedTokens, Rotation};
+use crate::config::accounts::{IssuedKey, IssuedToken, IssuedTokens, OWN_ISSUER, Rotation};
 use crate::config::{Algorithm, Audiences};
 use crate::denial::{Denial, Reason};
 use crate::identify::mint::SigningKey;
-use crate::identify::{Rules, Vouched, VouchingKey};
+use crate::identify::{Rules, Vouched, VouchingKey, fingerprint};
+use crate::revoked::{Marks, Said};
 
 /// The longest refresh token that is read; ours have a few hundred bytes.
 const MAX_REFRESH: usize = 8 << 10;
@@ -45,6 +46,8 @@ pub(super) struct Used {
     pub(super) project: String,
     /// What is kept of it.
     pub(super) hash: String,
+    /// By what it can be revoked.
+    pub(super) marks: Marks,
     jti: String,
 }
 
@@ -160,8 +163,19 @@ impl Tokens {
             return Err(Denial::new(Reason::IssuerUnknown, "its `iss` is not ours"));
         }
         let jti = text("jti")?;
+        let user = text("sub")?;
+        let issued = vouched.claims.get("iat").and_then(Value::as_i64);
         Ok(Used {
-            user: text("sub")?,
+            marks: Marks::of(&Said {
+                issuer: OWN_ISSUER,
+                id: &user,
+                fingerprint: fingerprint(token).bytes(),
+                jti: Some(&jti),
+                session: None,
+                key: self.refresh.kid.as_deref(),
+                issued,
+            }),
+            user,
             project: text("projectId")?,
             hash: hash(&jti),
             jti,

@@ -76,6 +76,7 @@ pub(super) fn issuer() -> config::Issuer {
         ],
         require: Vec::new(),
         require_exp: true,
+        max_token_life: None,
         exp_leeway: 0,
         nbf_leeway: 5,
         required: true,
@@ -133,6 +134,7 @@ pub(super) fn settings(issuers: Vec<config::Issuer>) -> Settings {
         files: config::Files::default(),
         users: 0,
         state: None,
+        revoked: None,
     }
 }
 

@@ -10,13 +10,12 @@ use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::{HeaderName, Request, StatusCode, Uri, Version, header};
 
-use tokio::time::Instant;
-
 use crate::body::{BodyError, Frame};
 use crate::deadline::Deadline;
 use crate::fields::Fields;
 use crate::head::{Head, Scheme};
 use crate::hints::Hints;
+use crate::identify::Vigil;
 use crate::upstream::connection::ExchangeError;
 use crate::upstream::upload::Upload;
 use crate::wire::http2::{self, Outbound};
@@ -88,11 +87,10 @@ impl Exchange {
         upload: &mut Option<Box<Upload>>,
         time: Duration,
         idle: Duration,
-        expiry: Option<Instant>,
+        mut vigil: Option<Vigil>,
         hints: &Hints,
     ) -> Result<Answered, ExchangeError> {
         self.deadline.start(time);
-        let mut expiry = expiry.map(Deadline::at);
         let mut informed = 0;
         let answer = poll_fn(|cx| {
             let sending = poll_upload(cx, upload, &mut self.outbound);
@@ -102,10 +100,10 @@ impl Exchange {
             if let Poll::Ready(answer) = pin!(&mut self.answer).poll(cx) {
                 return Poll::Ready(answer.map_err(|error| sort(&error)));
             }
-            if let Some(expiry) = &mut expiry
-                && expiry.poll(cx).is_ready()
+            if let Some(vigil) = &mut vigil
+                && let Poll::Ready(end) = vigil.poll(cx)
             {
-                return Poll::Ready(Err(ExchangeError::Upload(BodyError::Expired)));
+                return Poll::Ready(Err(ExchangeError::Upload(end.into())));
             }
             match sending {
                 Sending::Failed(error) => return Poll::Ready(Err(ExchangeError::Upload(error))),

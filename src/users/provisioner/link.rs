@@ -6,31 +6,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
-use redis::aio::MultiplexedConnection;
-use redis::cluster_async::ClusterConnection;
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{Cmd, RedisError, Value};
 use tokio::sync::OnceCell;
 
-use super::address::Address;
 use crate::breaker::Breaker;
+use crate::database::redis::{Address, Connection};
 use crate::users::StartError;
 use crate::users::settings::StreamsSettings;
-
-/// A connection, whatever the servers' arrangement.
-#[derive(Clone)]
-pub(super) enum Connection {
-    One(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl Connection {
-    pub(super) async fn query(&mut self, command: &Cmd) -> RedisResult<Value> {
-        match self {
-            Self::One(connection) => command.query_async(connection).await,
-            Self::Cluster(connection) => command.query_async(connection).await,
-        }
-    }
-}
 
 /// Why a command has no good answer. The three are never mixed up: only an unknown outcome
 /// may have had an effect.
@@ -72,7 +54,8 @@ impl fmt::Debug for Link {
 impl Link {
     pub(super) fn new(settings: &StreamsSettings, open: Gauge) -> Result<Self, StartError> {
         Ok(Self {
-            address: Address::new(settings)?,
+            address: Address::new(&settings.redis, settings.ca_file.as_deref())
+                .map_err(|why| StartError(format!("the provisioner: {why}")))?,
             shared: ArcSwap::from_pointee(Cell::new()),
             breaker: Breaker::new("redis", open),
             connect: settings.connect_timeout,

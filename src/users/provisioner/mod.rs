@@ -1,6 +1,5 @@
 //! Who creates a user on first sight.
 
-mod address;
 mod delivery;
 mod link;
 mod mailbox;

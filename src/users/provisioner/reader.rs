@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::link::{Connection, Link};
+use super::link::Link;
 use super::mailbox::Mailbox;
 use super::reply;
 use crate::breaker::pause;
+use crate::database::redis::Connection;
 
 /// Entries in one answer.
 const COUNT: usize = 100;

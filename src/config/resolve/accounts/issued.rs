@@ -7,6 +7,7 @@ use crate::config::accounts::{IssuedKey, IssuedToken, IssuedTokens, OWN_ISSUER, 
 use crate::config::file;
 use crate::config::report::member;
 use crate::config::resolve::{Context, bounds, flag, issuer, key_source, secret};
+use crate::config::revocation::TokenLife;
 use crate::config::{Algorithm, Audiences, Issuer, KeySource, RequiredClaim};
 use crate::secret::Secret;
 
@@ -82,6 +83,8 @@ pub(super) fn issuer(tokens: &IssuedTokens) -> Issuer {
             values: vec!["user".into()],
         }],
         require_exp: true,
+        // A refresh token is no token of this issuer's for a route, but it can be revoked too.
+        max_token_life: Some(TokenLife::Most(access.life.max(tokens.refresh.life))),
         exp_leeway: 0,
         nbf_leeway: 5,
         required: true,

@@ -1,33 +1,59 @@
-//! From settings to something that can be connected to.
+//! Ways to Redis: one server, whom sentinels name, or a cluster.
 
+use std::path::Path;
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult,
-    TlsCertificates, TlsMode,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    RedisResult, TlsCertificates, TlsMode, Value,
 };
 
-use super::link::Connection;
+use crate::config::RedisAddress;
 use crate::secret::Secret;
-use crate::users::StartError;
-use crate::users::settings::{RedisAddress, StreamsSettings};
 
 /// Finding the master, or the slots of a cluster, takes several connections.
 const DISCOVERY: u32 = 4;
 
 /// Where connections are made to.
-pub(super) enum Address {
+pub enum Address {
+    /// One server.
     Single(Client),
+    /// The master that sentinels name.
     Sentinel(Sentinel),
+    /// A cluster, by some of its nodes.
     Cluster(Vec<ConnectionInfo>, Option<TlsCertificates>),
+}
+
+/// A connection, whatever the servers' arrangement.
+#[derive(Clone)]
+pub enum Connection {
+    /// With one server.
+    One(MultiplexedConnection),
+    /// With a cluster.
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    /// Asks.
+    ///
+    /// # Errors
+    /// What Redis says, or that nothing came.
+    pub async fn query(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::One(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
 }
 
 /// The crate's client finds the master anew each time, but wants to be borrowed for it; so
 /// each connection builds one.
-pub(super) struct Sentinel {
+pub struct Sentinel {
     nodes: Vec<ConnectionInfo>,
     service: String,
     master: ConnectionInfo,
@@ -35,9 +61,13 @@ pub(super) struct Sentinel {
 }
 
 impl Address {
-    pub(super) fn new(settings: &StreamsSettings) -> Result<Self, StartError> {
-        let certificates = certificates(settings)?;
-        match &settings.redis {
+    /// Of what the configuration says.
+    ///
+    /// # Errors
+    /// What is wrong with the address or the file; nothing of the address is repeated.
+    pub fn new(redis: &RedisAddress, ca_file: Option<&Path>) -> Result<Self, String> {
+        let certificates = certificates(ca_file)?;
+        match redis {
             RedisAddress::Single(url) => {
                 let info = info(url)?;
                 let client = match certificates {
@@ -61,16 +91,15 @@ impl Address {
     }
 
     /// Whether one answer may stand for several tries that the crate made by itself.
-    pub(super) fn repeats_by_itself(&self) -> bool {
+    pub fn repeats_by_itself(&self) -> bool {
         matches!(self, Self::Cluster(..))
     }
 
     /// A connection of its own; no answer on it takes longer than `response`.
-    pub(super) async fn connect(
-        &self,
-        connect: Duration,
-        response: Duration,
-    ) -> RedisResult<Connection> {
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn connect(&self, connect: Duration, response: Duration) -> RedisResult<Connection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(connect))
             .set_response_timeout(Some(response))
@@ -95,7 +124,7 @@ impl Address {
     }
 
     /// The longest time that [`connect`](Self::connect) gets.
-    pub(super) fn patience(&self, connect: Duration) -> Duration {
+    pub fn patience(&self, connect: Duration) -> Duration {
         match self {
             Self::Single(_) => connect,
             Self::Sentinel(_) | Self::Cluster(..) => connect * DISCOVERY,
@@ -169,13 +198,13 @@ fn cluster(
     builder.build()
 }
 
-fn infos(urls: &[Secret]) -> Result<Vec<ConnectionInfo>, StartError> {
+fn infos(urls: &[Secret]) -> Result<Vec<ConnectionInfo>, String> {
     urls.iter().map(info).collect()
 }
 
-fn info(url: &Secret) -> Result<ConnectionInfo, StartError> {
+fn info(url: &Secret) -> Result<ConnectionInfo, String> {
     let info = std::str::from_utf8(url.expose())
-        .map_err(|_| StartError("the provisioner's URL is not text".to_owned()))?
+        .map_err(|_| "the URL is not text".to_owned())?
         .into_connection_info()
         .map_err(|error| bad(&error))?;
     if is_tls(&info) {
@@ -183,10 +212,7 @@ fn info(url: &Secret) -> Result<ConnectionInfo, StartError> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
     if let ConnectionAddr::TcpTls { insecure: true, .. } = info.addr() {
-        return Err(StartError(
-            "the provisioner's URL switches certificate checks off; give a ca_file instead"
-                .to_owned(),
-        ));
+        return Err("the URL switches certificate checks off; give a ca_file instead".to_owned());
     }
     Ok(info.set_tcp_settings(tcp()))
 }
@@ -207,12 +233,12 @@ fn tcp() -> TcpSettings {
         .set_user_timeout(Duration::from_secs(5))
 }
 
-fn certificates(settings: &StreamsSettings) -> Result<Option<TlsCertificates>, StartError> {
-    let Some(file) = &settings.ca_file else {
+fn certificates(ca_file: Option<&Path>) -> Result<Option<TlsCertificates>, String> {
+    let Some(file) = ca_file else {
         return Ok(None);
     };
-    let pem = std::fs::read(file)
-        .map_err(|error| StartError(format!("ca_file {}: {error}", file.display())))?;
+    let pem =
+        std::fs::read(file).map_err(|error| format!("ca_file {}: {error}", file.display()))?;
     Ok(Some(TlsCertificates {
         client_tls: None,
         root_cert: Some(pem),
@@ -220,6 +246,6 @@ fn certificates(settings: &StreamsSettings) -> Result<Option<TlsCertificates>, S
 }
 
 /// The kind of the problem alone: the text may repeat the URL, and with it the password.
-fn bad(error: &redis::RedisError) -> StartError {
-    StartError(format!("the provisioner's URL: {}", error.category()))
+fn bad(error: &redis::RedisError) -> String {
+    format!("the URL: {}", error.category())
 }

@@ -1,0 +1,188 @@
+//! What Redis says of the stream, read without trusting any of it.
+
+use std::fmt;
+
+use redis::Value;
+
+use crate::revoked::Entry;
+
+/// The field of an entry, and with it the version: another one is none that we understand.
+pub(super) const FIELD: &str = "v1";
+
+/// The id of a stream entry: milliseconds and a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EntryId(u64, u64);
+
+impl EntryId {
+    /// Before every entry.
+    pub(super) const ZERO: Self = Self(0, 0);
+
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let (time, number) = text.split_once('-')?;
+        Some(Self(time.parse().ok()?, number.parse().ok()?))
+    }
+
+    /// The first id after it.
+    pub(super) fn next(self) -> Self {
+        match self.1.checked_add(1) {
+            Some(number) => Self(self.0, number),
+            None => Self(self.0.saturating_add(1), 0),
+        }
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+/// Where an entry stands, and what it says; `None` if that is nothing we understand.
+pub(super) type Line = (EntryId, Option<Entry>);
+
+/// How the stream is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The last id that was given away.
+    pub(super) last: Option<EntryId>,
+    /// How many entries were ever added; Redis 7 and newer tell.
+    pub(super) added: u64,
+}
+
+/// The entries of an XRANGE.
+pub(super) fn range(answer: Value) -> Result<Vec<Line>, String> {
+    match answer {
+        Value::Array(list) => list.into_iter().map(line).collect(),
+        _ => Err(strange()),
+    }
+}
+
+/// The entries of an XREAD of one stream; none when it waited for nothing.
+pub(super) fn read(answer: Value) -> Result<Vec<Line>, String> {
+    let entries = match answer {
+        Value::Nil => return Ok(Vec::new()),
+        // RESP3.
+        Value::Map(streams) => streams.into_iter().next().map(|(_, entries)| entries),
+        Value::Array(streams) => match streams.into_iter().next() {
+            Some(Value::Array(parts)) => parts.into_iter().nth(1),
+            _ => None,
+        },
+        _ => None,
+    };
+    range(entries.ok_or_else(strange)?)
+}
+
+/// XINFO STREAM.
+pub(super) fn head(answer: Value) -> Result<Head, String> {
+    let pairs: Vec<(Value, Value)> = match answer {
+        Value::Map(pairs) => pairs,
+        Value::Array(list) => {
+            let mut list = list.into_iter();
+            std::iter::from_fn(|| Some((list.next()?, list.next()?))).collect()
+        }
+        _ => return Err(strange()),
+    };
+    let mut head = Head::default();
+    for (name, value) in pairs {
+        match (text(&name), &value) {
+            (Some("last-generated-id"), value) => {
+                head.last = text(value).and_then(EntryId::read);
+            }
+            (Some("entries-added"), Value::Int(count)) => {
+                head.added = u64::try_from(*count).unwrap_or(0);
+            }
+            _ => {}
+        }
+    }
+    match head.last {
+        Some(_) => Ok(head),
+        None => Err(strange()),
+    }
+}
+
+/// Text, as both protocols have it.
+pub(super) fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn line(value: Value) -> Result<Line, String> {
+    let Value::Array(parts) = value else {
+        return Err(strange());
+    };
+    let id = parts.first().and_then(text).and_then(EntryId::read);
+    let id = id.ok_or_else(strange)?;
+    let entry = match parts.get(1) {
+        Some(Value::Array(fields)) => match fields.as_slice() {
+            [name, value] if text(name) == Some(FIELD) => text(value),
+            _ => None,
+        },
+        _ => None,
+    };
+    Ok((id, entry.and_then(|text| Entry::parse(text).ok())))
+}
+
+fn strange() -> String {
+    "redis answers something that no stream answers".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn entry(id: &str, fields: &[&str]) -> Value {
+        let fields = fields.iter().map(|field| bulk(field)).collect();
+        Value::Array(vec![bulk(id), Value::Array(fields)])
+    }
+
+    const GOOD: &str = "000102030405060708090a0b0c0d0e0f - 17";
+
+    #[test]
+    fn entries_are_read_and_others_are_none() {
+        let list = Value::Array(vec![
+            entry("1-0", &["v1", GOOD]),
+            entry("1-1", &["v2", GOOD]),
+            entry("1-2", &["v1", "junk"]),
+            entry("1-3", &["v1", GOOD, "more", "x"]),
+            entry("1-4", &[]),
+        ]);
+        let lines = range(list.clone()).unwrap();
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[0].1.unwrap().to_string(), GOOD);
+        assert!(lines[1..].iter().all(|(_, entry)| entry.is_none()));
+        let stream = Value::Array(vec![bulk("name"), list.clone()]);
+        assert_eq!(read(Value::Array(vec![stream])).unwrap(), lines);
+        assert_eq!(read(Value::Map(vec![(bulk("name"), list)])).unwrap(), lines);
+        assert_eq!(read(Value::Nil).unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_no_stream_is_an_error_and_no_empty_stream() {
+        for answer in [
+            Value::Okay,
+            Value::Int(1),
+            Value::Array(vec![Value::Int(1)]),
+            Value::Array(vec![entry("x", &["v1", GOOD])]),
+        ] {
+            assert!(range(answer.clone()).is_err(), "{answer:?}");
+            assert!(read(answer).is_err());
+        }
+        assert!(read(Value::Array(Vec::new())).is_err());
+        assert!(head(Value::Nil).is_err());
+    }
+
+    #[test]
+    fn ids_follow_each_other() {
+        let id = EntryId::read("7-9").unwrap();
+        assert_eq!(id.next().to_string(), "7-10");
+        assert_eq!(EntryId(7, u64::MAX).next(), EntryId(8, 0));
+        assert!(EntryId::read("8-0").unwrap() > id && id > EntryId::ZERO);
+    }
+}
