@@ -77,8 +77,8 @@ impl Made {
         let parts = runtime
             .block_on(usher::assemble(&settings, options))
             .expect("it is good");
+        let revoked = parts.revocation().map(|it| it.revoked().clone());
         let (identify, sidecar) = (parts.identify, parts.sidecar);
-        let revoked = parts.revocation.map(|it| it.revoked().clone());
         Self {
             identify,
             sidecar,

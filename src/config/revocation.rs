@@ -24,7 +24,6 @@ pub struct Settings {
 
 /// Where revocations are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one per process")]
 pub enum Source {
     /// A Redis stream, read by every usher.
     Stream(StreamSettings),
