@@ -454,7 +454,13 @@ fn e18_hostile_answers_of_the_app() {
         let shown = &text[..text.len().min(120)];
         let mut client = stage.usher.connect();
         client.send(stage.get(&format!("/{number}"), ""));
-        let reply = client.reply().unwrap();
+        let mut reply = client.reply().unwrap();
+        let mut hints = 0;
+        while reply.status == 103 {
+            hints += 1;
+            reply = client.reply().unwrap();
+        }
+        assert!(hints <= 16, "{hints} {shown}");
         match wanted {
             None => assert_eq!(reply.status, 502, "{shown}"),
             Some(body) => assert_eq!(reply.body, *body, "{shown}"),
