@@ -27,6 +27,8 @@ const MAX_FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after a failure.
 const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// The same while there are no keys at all: nobody is let in, and whoever waits counts seconds.
+const LAST_PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(2);
 /// How long a discovered `jwks_uri` is used before discovery is asked again.
 const REDISCOVER: Duration = Duration::from_secs(60 * 60);
 
@@ -120,7 +122,11 @@ impl Refresher {
                 }
                 Err(error) => {
                     self.note_failure(&mut memory, error);
-                    after_failures(memory.failures)
+                    let pause = after_failures(memory.failures);
+                    match self.keys.current() {
+                        Some(_) => pause,
+                        None => pause.min(LAST_PAUSE_WITHOUT_KEYS),
+                    }
                 }
             };
             tokio::select! {
