@@ -79,8 +79,9 @@ impl Context {
         // The last seven bytes are random (level 2, §3.2.2.3.1), and everybody decides by them alike.
         let [.., a, b, c, d, e, f, g] = own.trace;
         let drawn = u64::from_be_bytes([0, a, b, c, d, e, f, g]);
-        #[expect(clippy::cast_precision_loss, reason = "56 bits, and a share of them")]
-        let sampled = (drawn as f64) < sample * (1u64 << 56) as f64;
+        // 53 of the 56 bits, which a double holds: rounded up, the last of all would be none of all.
+        #[expect(clippy::cast_precision_loss, reason = "nothing is lost of 53 bits")]
+        let sampled = ((drawn >> 3) as f64) < sample * (1u64 << 53) as f64;
         match sampled {
             true => own,
             false => Self {
