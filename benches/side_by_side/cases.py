@@ -191,6 +191,26 @@ def forward_auth(setting: Setting) -> Table:
     return Table(title, rows, PRICE, "the first of each pair")
 
 
+def transport(setting: Setting) -> Table:
+    """TLS and HTTP/2 from the client, a Unix socket to the app, beside nginx in the same shapes."""
+    places.certificate()
+    tls, http2 = peers.free_port(), peers.free_port()
+    words = {"TLS": tls, "HTTP": http2}
+    shapes = [
+        ("HTTP/1.1 to HTTP/1.1", "transport", Load(few(), setting.seconds)),
+        ("TLS 1.3 to HTTP/1.1", "transport", Load(few(), setting.seconds, port=tls, spoken="https")),
+        ("HTTP/2 to HTTP/1.1, one token", "transport", Load(few(), setting.seconds, port=http2, spoken="h2c")),
+        ("HTTP/1.1 to a Unix socket", "unix", Load(few(), setting.seconds)),
+    ]
+    rows = []
+    for name, template, load in shapes:
+        entries = [Entry(Contender(f"nginx, {name}", f"nginx-{template}.conf", words), load),
+                   Entry(usher(f"usher, {name}", f"usher-{template}.yaml", **words), load)]
+        rows += compared(setting, "", entries).rows
+    title = "Transports; each shape of nginx's, without authentication, and usher's beside it"
+    return Table(title, rows, ["cpu", "ratio", "rate"], "nginx in the same shape")
+
+
 def memory(setting: Setting) -> Table:
     """Resident memory at rest, with many tokens seen, and for each idle connection."""
     idle = min(10_000, peers.raise_limit() - 300)
@@ -268,5 +288,6 @@ CASES = {
     "routes": routes,
     "workers": workers,
     "forward-auth": forward_auth,
+    "transport": transport,
 }
 NEEDS = {"main": ["floor"], "latency": ["floor", "pacer"]}

@@ -53,7 +53,7 @@ def one(entry: Entry, upstream: int, binaries: dict, row: Row) -> None:
 
 def alone(entry: Entry, upstream: int, binaries: dict, row: Row, beside: list = ()) -> None:
     """Starts a contender, warms it up, measures it and what runs beside it, stops it."""
-    warm = entry.warm or load.Load(entry.load.tokens, 1, paths=entry.load.paths, headers=entry.load.headers)
+    warm = entry.warm or replace(entry.load, seconds=1, once=False)
     with peers.Running(entry.contender, upstream, entry.cores, binaries) as peer:
         costly = [peer, *beside]
         peer.wait(first_token(warm.tokens))

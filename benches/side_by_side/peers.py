@@ -53,7 +53,8 @@ class Running:
         self.port, self.admin = free_port(), free_port()
         words = {
             "PORT": self.port, "ADMIN": self.admin, "UPSTREAM": upstream, "DIR": self.folder,
-            "DATA": places.DATA, "CONNECTIONS": raise_limit(), **contender.words,
+            "DATA": places.DATA, "CONNECTIONS": raise_limit(), "SOCKET": app_socket(upstream or self.port),
+            **contender.words,
         }
         program = self.program(words, binaries or {})
         self.log = (self.folder / "log").open("w")
@@ -137,6 +138,11 @@ def request(token: str, close: bool = False) -> bytes:
 def upstream() -> Running:
     """The app behind every contender, on the load's core."""
     return Running(Contender("upstream", "upstream.nginx.conf"), 0, cores="1")
+
+
+def app_socket(port: int) -> Path:
+    """Where the app on this port can be reached without TCP."""
+    return Path(tempfile.gettempdir()) / f"side-by-side-{port}.sock"
 
 
 def raise_limit() -> int:

@@ -60,6 +60,17 @@ def built(kind: str, name: str) -> Path:
     sys.exit(f"cargo did not say where {name} is")
 
 
+def certificate() -> None:
+    """A certificate for 127.0.0.1, ECDSA P-256, and its key; made once and kept."""
+    if (DATA / "tls.pem").exists():
+        return
+    DATA.mkdir(parents=True, exist_ok=True)
+    command = [need("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+               "-days", "3650", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+               "-keyout", DATA / "tls.key", "-out", DATA / "tls.pem"]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+
+
 def tokens(algorithm: str, set_name: str, count: int) -> Path:
     """A file with `count` different tokens, one a line; made once and kept."""
     file = DATA / f"{algorithm}.{set_name}.{count}.txt"
