@@ -51,9 +51,21 @@ impl StateDir {
     /// A file's content; `None` if there is no such file.
     ///
     /// # Errors
-    /// When it is no regular file of ours that nobody else may read or write, when it is larger
-    /// than `most` bytes, or when the system does not let us read it.
+    /// As [`Self::read_with`]; or when it is larger than `most` bytes.
     pub fn read(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>, String> {
+        self.read_with(name, |file| bounded(&file, most))
+    }
+
+    /// What `read` makes of a file; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// When it is no regular file of ours that nobody else may read or write, when the system does
+    /// not let us read it, or when `read` fails.
+    pub fn read_with<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(File) -> Result<T, String>,
+    ) -> Result<Option<T>, String> {
         let path = self.folder.join(name);
         // No link is followed, and no pipe waited for.
         let opened = OpenOptions::new()
@@ -65,7 +77,7 @@ impl StateDir {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("{}: {error}", path.display())),
         };
-        let read = self.check(&file).and_then(|()| bounded(&file, most));
+        let read = self.check(&file).and_then(|()| read(file));
         read.map(Some)
             .map_err(|problem| format!("{}: {problem}", path.display()))
     }
@@ -75,10 +87,22 @@ impl StateDir {
     /// # Errors
     /// What the system said.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        self.write_with(name, |file| file.write_all(bytes))
+    }
+
+    /// The same for what `fill` puts into it.
+    ///
+    /// # Errors
+    /// What the system, or `fill`, said.
+    pub fn write_with(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), String> {
         let path = self.folder.join(name);
         // In a container every usher has the same number, and finds its own leftovers.
         let beside = self.folder.join(format!(".{name}.{}", std::process::id()));
-        let replaced = write_beside(&beside, bytes)
+        let replaced = write_beside(&beside, fill)
             .and_then(|()| fs::rename(&beside, &path))
             .and_then(|()| File::open(&self.folder)?.sync_all());
         replaced.map_err(|error| {
@@ -118,13 +142,13 @@ fn bounded(file: &File, most: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_beside(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = create(path)?;
-    file.write_all(bytes)?;
+    fill(&mut file)?;
     file.sync_all()
 }
 

@@ -106,8 +106,8 @@ fn revocation(
     };
     let metrics = revocation::metrics::Metrics::default();
     metrics.register(registry);
-    let folder = settings.state_dir.as_deref();
-    let opened = Revocation::open(revocation, folder, metrics, clock.clone());
+    let state = super::state(settings)?;
+    let opened = Revocation::open(revocation, state.as_ref(), metrics, clock.clone());
     opened
         .map(|opened| Some(Arc::new(opened)))
         .map_err(StartError::Revocation)

@@ -17,7 +17,6 @@ mod stream;
 mod trimmer;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use self::file::Journal;
@@ -30,6 +29,7 @@ use self::trimmer::Trimmer;
 use crate::clock::Clock;
 use crate::config::revocation::{Settings, Source};
 use crate::revoked::Revoked;
+use crate::state::StateDir;
 
 pub use self::ask::{Ask, Unclear};
 pub use self::known::Report;
@@ -77,10 +77,10 @@ impl Revocation {
     /// Gets ready: reads the snapshot, and the file where there is one. Redis need not be there.
     ///
     /// # Errors
-    /// When an address, a file or the folder cannot be used.
+    /// When an address or a file cannot be used.
     pub fn open(
         settings: &Settings,
-        state_dir: Option<&Path>,
+        state: Option<&StateDir>,
         metrics: Metrics,
         clock: Clock,
     ) -> Result<Self, StartError> {
@@ -88,8 +88,8 @@ impl Revocation {
         let revoked = Arc::new(Revoked::new(skew, settings.capacity));
         let known = Arc::new(Known::new(revoked, settings, metrics, clock));
         let source = Arc::new(Place::new(&settings.source)?);
-        let snapshot = match (state_dir, &*source) {
-            (Some(folder), Place::Stream(_)) => Some(Snapshot::open(folder, &known)?),
+        let snapshot = match (state, &*source) {
+            (Some(state), Place::Stream(_)) => Some(Snapshot::open(state, &known)),
             _ => None,
         };
         Ok(Self {

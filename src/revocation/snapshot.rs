@@ -1,18 +1,16 @@
 //! What is known, on disk: an usher that starts while Redis is away begins with it.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use tokio::time::Instant;
 
-use super::StartError;
 use super::known::Known;
 use crate::revoked::Entry;
+use crate::state::StateDir;
 
 /// The name in the folder, and the first line with the version of what follows.
 const NAME: &str = "revocations";
@@ -27,31 +25,25 @@ const PART: u32 = 20;
 /// A file that holds the set as it was at some time.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
-    path: PathBuf,
+    state: StateDir,
 }
 
 impl Snapshot {
-    /// Reads what is there; the folder is made if it is not. A snapshot that is damaged, or that
-    /// somebody else may have written, is left aside: Redis has all of it.
-    pub(super) fn open(folder: &Path, known: &Arc<Known>) -> Result<Self, StartError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|error| {
-            let folder = folder.display();
-            StartError(format!("state_dir {folder} cannot be made: {error}"))
-        })?;
-        let path = folder.join(NAME);
-        match read(&path, known.capacity) {
-            Ok((second, entries)) => {
+    /// Reads what is there. A snapshot that is damaged, or that somebody else may have written, is
+    /// left aside: Redis has all of it.
+    pub(super) fn open(state: &StateDir, known: &Arc<Known>) -> Self {
+        let parse = |file| read(file, known.capacity).map_err(|error| error.to_string());
+        match state.read_with(NAME, parse) {
+            Ok(Some((second, entries))) => {
                 known.take(entries);
                 known.remember(second);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let path = path.display();
-                tracing::warn!(%path, %error, "the snapshot of revocations is not used");
-            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(error, "the snapshot of revocations is not used"),
         }
-        Ok(Self { path })
+        Self {
+            state: state.clone(),
+        }
     }
 
     /// Whether what is known, from a snapshot, is young enough to begin with.
@@ -88,16 +80,15 @@ impl Snapshot {
 
     /// Writes; whether that went well.
     pub(super) async fn save(&self, known: &Arc<Known>) -> bool {
-        let (path, shared) = (self.path.clone(), known.clone());
-        let written = tokio::task::spawn_blocking(move || write(&path, &shared)).await;
+        let (state, shared) = (self.state.clone(), known.clone());
+        let written = tokio::task::spawn_blocking(move || write(&state, &shared)).await;
         let error = match written {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error,
-            Err(_) => io::Error::other("the thread that writes has ended"),
+            Err(_) => "the thread that writes has ended".to_owned(),
         };
-        let path = self.path.display();
         known.metrics.snapshots_failed.inc();
-        tracing::warn!(%path, %error, "the snapshot of revocations is not written");
+        tracing::warn!(error, "the snapshot of revocations is not written");
         false
     }
 }
@@ -143,13 +134,7 @@ impl<T: Write> Hashed<T> {
 }
 
 /// The second as of which it was written, and the entries.
-fn read(path: &Path, most: usize) -> io::Result<(i64, Vec<Entry>)> {
-    let file = File::open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() || meta.mode() & 0o022 != 0 {
-        let why = "others may write it: chmod 600";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    }
+fn read(file: File, most: usize) -> io::Result<(i64, Vec<Entry>)> {
     let mut from = Hashed::new(BufReader::new(file));
     if from.line()? != FIRST {
         return Err(io::Error::other("it is of another version"));
@@ -172,27 +157,16 @@ fn read(path: &Path, most: usize) -> io::Result<(i64, Vec<Entry>)> {
     }
 }
 
-/// All or nothing: a new file takes the place of the old one once it is on the disk.
-fn write(path: &Path, known: &Known) -> io::Result<()> {
+fn write(state: &StateDir, known: &Known) -> Result<(), String> {
     // Asked first: what is added while we write may be in it, or be missing.
     let Some(second) = known.confirmed() else {
         return Ok(());
     };
-    let fresh = path.with_extension(format!("{}.new", std::process::id()));
-    let written = fill(&fresh, second, known).and_then(|()| std::fs::rename(&fresh, path));
-    if written.is_err() {
-        // It is of no use to anybody; that it cannot be removed changes nothing.
-        let _ = std::fs::remove_file(&fresh);
-    }
-    written?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    state.write_with(NAME, |file| fill(file, second, known))
 }
 
-fn fill(path: &Path, second: i64, known: &Known) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut to = Hashed::new(BufWriter::new(options.open(path)?));
+fn fill(file: &mut File, second: i64, known: &Known) -> io::Result<()> {
+    let mut to = Hashed::new(BufWriter::new(file));
     let mut lines = Vec::new();
     known.revoked().each(|entry| lines.push(entry));
     to.put(FIRST)?;
@@ -204,11 +178,7 @@ fn fill(path: &Path, second: i64, known: &Known) -> io::Result<()> {
     let digest = to.hash.finish();
     let digest = data_encoding::HEXLOWER.encode(digest.as_ref());
     to.inner.write_all(digest.as_bytes())?;
-    let file = to
-        .inner
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()
+    to.inner.flush()
 }
 
 fn damaged() -> io::Error {

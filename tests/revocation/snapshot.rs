@@ -63,7 +63,7 @@ fn a_snapshot_goes_back_to_a_redis_that_lost_everything() {
 #[test]
 fn what_is_too_old_or_damaged_or_anybodys_is_not_enough() {
     type Spoil = fn(&PathBuf);
-    let cases: [(&str, &str, Spoil); 5] = [
+    let cases: [(&str, &str, Spoil); 6] = [
         ("too old", ", max_snapshot_age: 0s", |_| {
             std::thread::sleep(std::time::Duration::from_millis(1100));
         }),
@@ -81,6 +81,11 @@ fn what_is_too_old_or_damaged_or_anybodys_is_not_enough() {
         ("anybody's", "", |file| {
             let mode = std::fs::Permissions::from_mode(0o666);
             std::fs::set_permissions(file, mode).unwrap();
+        }),
+        ("a link", "", |file| {
+            let moved = file.with_extension("moved");
+            std::fs::rename(file, &moved).unwrap();
+            std::os::unix::fs::symlink(moved, file).unwrap();
         }),
         ("gone", "", |file| std::fs::remove_file(file).unwrap()),
     ];
