@@ -61,9 +61,9 @@ impl Activity {
     }
 
     /// A request is under way until the returned value is dropped.
-    pub fn busy(self: &Arc<Self>) -> Busy {
+    pub fn busy(&self) -> Busy<'_> {
         self.enter(BUSY);
-        Busy(self.clone())
+        Busy(self)
     }
 
     /// From now on a TLS handshake is under way.
@@ -107,9 +107,9 @@ impl Activity {
 
 /// Marks a request under way; the connection is idle when it is dropped.
 #[derive(Debug)]
-pub struct Busy(Arc<Activity>);
+pub struct Busy<'a>(&'a Activity);
 
-impl Drop for Busy {
+impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.0.enter(IDLE);
     }

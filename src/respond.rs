@@ -26,7 +26,7 @@ pub struct Response {
     /// The body.
     pub body: Body,
     /// What the connection becomes once this is sent, if it is a 101.
-    pub tunnel: Option<Tunnel>,
+    pub tunnel: Option<Box<Tunnel>>,
 }
 
 /// The body of an answer, with the record that is written when it ends.

@@ -411,19 +411,26 @@ impl Client {
                 }
             }
         });
-        Ok(tokio::time::timeout(LINGER, end).await.unwrap_or(false))
+        Ok(Box::pin(tokio::time::timeout(LINGER, end))
+            .await
+            .unwrap_or(false))
     }
 
     /// Closes so that the client gets to read the answer: our side first, then what it sends is
     /// thrown away until it closes as well.
-    pub(super) async fn leave(mut self) -> io::Result<()> {
-        if self.inbound.is_none() && self.input.is_empty() && !self.unread {
-            if self.stream.announces_its_end() {
-                // A client that takes nothing any more has had its time.
-                let _ = tokio::time::timeout(LINGER, self.stream.shutdown()).await;
-            }
-            return Ok(());
+    pub(super) async fn leave(&mut self) -> io::Result<()> {
+        if self.inbound.is_some() || !self.input.is_empty() || self.unread {
+            return Box::pin(self.linger()).await;
         }
+        if self.stream.announces_its_end() {
+            // A client that takes nothing any more has had its time.
+            let _ = Box::pin(tokio::time::timeout(LINGER, self.stream.shutdown())).await;
+        }
+        Ok(())
+    }
+
+    /// Ends our side, and reads what comes until the client ends its own.
+    async fn linger(&mut self) -> io::Result<()> {
         self.stream.shutdown().await?;
         let mut thrown = vec![0; 16 * 1024];
         let closed = async { while matches!(self.stream.read(&mut thrown).await, Ok(1..)) {} };

@@ -273,7 +273,7 @@ impl Connection<'_> {
                 Err(HeadError::Unreadable(_)) if first && self.client.speaks_http2() => {
                     return self.become_http2(look).await;
                 }
-                Err(HeadError::Unreadable(what)) => return self.refuse(what).await,
+                Err(HeadError::Unreadable(what)) => return Box::pin(self.refuse(what)).await,
             };
             first = false;
             let busy = self.watch.busy();
@@ -287,7 +287,9 @@ impl Connection<'_> {
                 self.client.switch(response).await?;
                 self.watch.become_tunnel();
                 let (stream, early) = self.client.into_parts();
-                return tunnel.join(stream, early, &mut look.clone()).await;
+                // Boxed, as is every end of a connection: what a connection may come to must not
+                // make it larger while it serves.
+                return Box::pin(tunnel.join(stream, early, &mut look.clone())).await;
             }
             let keep = self.client.answer(response, &asked, keep).await?;
             if !keep || !self.client.finish_body().await? {

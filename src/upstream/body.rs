@@ -137,12 +137,16 @@ impl AnswerBody {
 
     /// Ends with an error when the token does, if it has not ended before: what is endless both
     /// when it expires and when it is revoked, a file when it is revoked. What is there as a whole
-    /// has ended already; of all else `validity` is asked.
-    pub(super) fn end_with(&mut self, endless: bool, validity: impl FnOnce() -> Option<Validity>) {
+    /// has ended already; of all else both questions are asked.
+    pub(super) fn end_with(
+        &mut self,
+        is_endless: impl FnOnce() -> bool,
+        validity: impl FnOnce() -> Option<Validity>,
+    ) {
         if matches!(self.content, Content::Whole(_)) {
             return;
         }
-        let bound = match endless {
+        let bound = match is_endless() {
             true => validity().map(|validity| Bound::Vigil(validity.watch())),
             false => validity().and_then(Validity::without_end).map(Bound::Look),
         };

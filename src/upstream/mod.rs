@@ -95,7 +95,7 @@ pub struct Answer {
     /// The body, still streaming.
     pub body: AnswerBody,
     /// The app's side of another protocol, if it switches to one.
-    pub tunnel: Option<Tunnel>,
+    pub tunnel: Option<Box<Tunnel>>,
 }
 
 impl Upstream {
@@ -283,7 +283,7 @@ impl Upstream {
                 status,
                 fields,
                 body: AnswerBody::empty(),
-                tunnel: Some(tunnel),
+                tunnel: Some(Box::new(tunnel)),
             });
         }
         headers::strip_hops_from_answer(&mut fields);
@@ -358,7 +358,7 @@ impl Upstream {
 
     /// Lets an endless answer end when its token does, and a file when its token is revoked.
     fn end_with_token(&self, body: &mut AnswerBody, fields: &Fields, admission: &Admission) {
-        body.end_with(is_endless(fields), || self.validity(admission));
+        body.end_with(|| is_endless(fields), || self.validity(admission));
     }
 
     /// For how long what streams may go on.
