@@ -4,7 +4,7 @@
 use http::{HeaderName, HeaderValue, header};
 
 use crate::config::IdentityHeader;
-use crate::fields::{Fields, members};
+use crate::fields::{Fields, is_same, members};
 
 /// Names that other proxies and earlier setups use to say who is calling.
 ///
@@ -154,20 +154,36 @@ pub enum Class {
 /// `X_User.Id` arrives as `X-User-Id`. Every character that is neither letter nor digit
 /// counts as `-` here, and a run of them as one.
 ///
-/// Names are in buckets by their first and last character, which spares most fields the folding.
+/// Names are in buckets by their first and last character, and most fields belong to an empty one.
 #[derive(Debug)]
 pub struct Classes {
     buckets: Vec<Vec<(Box<[u8]>, Class)>>,
+    /// A bit for each bucket that holds something: it is asked for every field of every request, and
+    /// this much stays in the processor's cache.
+    filled: [u64; BUCKETS.div_ceil(64)],
+}
+
+/// A name that something is done about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What that is.
+    pub class: Class,
+    /// Whether it is spelt as it folds, but for its case, so that nobody takes it for another: a
+    /// proxy that is trusted passes on what it does not know, and knows one spelling only.
+    pub plain: bool,
 }
 
 /// Letters, digits, and all the rest as one.
 const CHARACTERS: usize = 26 + 10 + 1;
 
+const BUCKETS: usize = CHARACTERS * CHARACTERS;
+
 impl Classes {
     /// The classes for a set of identity headers, less the names that are let through.
     pub fn new(identity: &[IdentityHeader], exceptions: &[HeaderName]) -> Self {
         let mut classes = Self {
-            buckets: vec![Vec::new(); CHARACTERS * CHARACTERS],
+            buckets: vec![Vec::new(); BUCKETS],
+            filled: Default::default(),
         };
         classes.add(HOP_NAMES, Class::Hop);
         classes.add(FORWARDED_NAMES, Class::Forwarded);
@@ -177,6 +193,9 @@ impl Classes {
         }
         for header in identity {
             classes.add(&[header.name.as_str()], Class::Identity);
+        }
+        for (place, bucket) in classes.buckets.iter().enumerate() {
+            classes.filled[place / 64] |= u64::from(!bucket.is_empty()) << (place % 64);
         }
         classes
     }
@@ -196,17 +215,36 @@ impl Classes {
 
     /// The class of a field, or `None` for a field that simply passes.
     pub fn of(&self, name: &[u8]) -> Option<Class> {
-        let bucket = &self.buckets[bucket(name)];
-        if bucket.is_empty() {
-            return None;
+        self.find(name).map(|known| known.class)
+    }
+
+    /// The same, and how the name is spelt.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<Known> {
+        let place = bucket(name);
+        match self.filled[place / 64] >> (place % 64) & 1 {
+            0 => None,
+            _ => self.find_in(&self.buckets[place], name),
         }
-        let shortens = has_run(name);
-        let mut bucket = bucket.iter();
-        let found = match shortens {
-            false => bucket.find(|(known, _)| folds_in_place(name, known)),
-            true => bucket.find(|(known, _)| is_folded(name, known)),
+    }
+
+    fn find_in(&self, bucket: &[(Box<[u8]>, Class)], name: &[u8]) -> Option<Known> {
+        let class = |is_it: fn(&[u8], &[u8]) -> bool| {
+            let mut known = bucket.iter();
+            let found = known.find(|(known, _)| is_it(name, known));
+            found.map(|(_, class)| *class)
         };
-        found.map(|(_, class)| *class)
+        if let Some(class) = class(is_same) {
+            return Some(Known { class, plain: true });
+        }
+        let class = class(match has_run(name) {
+            false => folds_in_place,
+            true => is_folded,
+        })?;
+        Some(Known {
+            class,
+            plain: false,
+        })
     }
 }
 
@@ -244,28 +282,29 @@ const FOLDED: [u8; 256] = {
     table
 };
 
-/// Whether a name is spelt as it folds, so that nobody takes it for another: a proxy that is
-/// trusted passes on what it does not know, and knows one spelling only.
-pub fn is_plain(name: &[u8]) -> bool {
-    let mut separated = false;
-    name.iter().all(|byte| {
-        let repeated = separated;
-        separated = *byte == b'-';
-        (separated & !repeated) | (FOLDED[usize::from(*byte)] != b'-')
-    })
-}
-
 /// The bucket of a name; folding changes neither its first nor its last character.
 fn bucket(name: &[u8]) -> usize {
-    let index = |byte: Option<&u8>| match byte {
-        Some(letter @ (b'a'..=b'z' | b'A'..=b'Z')) => {
-            usize::from(letter.to_ascii_lowercase() - b'a')
-        }
-        Some(digit @ b'0'..=b'9') => 26 + usize::from(digit - b'0'),
-        _ => CHARACTERS - 1,
+    let index = |byte: Option<&u8>| {
+        let byte = byte.copied().unwrap_or_default();
+        usize::from(INDEX[usize::from(byte)])
     };
     index(name.first()) * CHARACTERS + index(name.last())
 }
+
+/// Each byte's place among [`CHARACTERS`].
+const INDEX: [u8; 256] = {
+    let mut table = [CHARACTERS as u8 - 1; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        table[byte as usize] = match byte.to_ascii_lowercase() {
+            letter @ b'a'..=b'z' => letter - b'a',
+            digit @ b'0'..=b'9' => 26 + (digit - b'0'),
+            _ => CHARACTERS as u8 - 1,
+        };
+        byte += 1;
+    }
+    table
+};
 
 /// A name in lower case, with runs of anything else than letters and digits as one `-`.
 fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
@@ -281,24 +320,27 @@ fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
 /// The fields that `Connection` nominates to stop here (RFC 9110 §7.6.1).
 ///
 /// Every line counts, byte by byte: a line that is not ASCII still nominates its other members.
-pub fn nominated(fields: &Fields) -> impl Iterator<Item = HeaderName> {
-    let plain = |member: &&[u8]| {
-        // Options of the connection that almost every message has, and no fields that pass.
-        member.eq_ignore_ascii_case(b"close") || member.eq_ignore_ascii_case(b"keep-alive")
-    };
-    fields
-        .get_all(&header::CONNECTION)
-        .flat_map(members)
-        .filter(move |member| !plain(member))
-        .filter_map(|member| HeaderName::from_bytes(member).ok())
-        .filter(|name| !NOT_NOMINABLE.contains(name))
+pub fn nominated(fields: &Fields) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for line in fields.get_all(&header::CONNECTION) {
+        if !is_option(line) {
+            let members = members(line).filter(|member| !is_option(member));
+            let members = members.filter_map(|member| HeaderName::from_bytes(member).ok());
+            names.extend(members.filter(|name| !NOT_NOMINABLE.contains(name)));
+        }
+    }
+    names
+}
+
+/// Options of the connection that almost every message has, and no fields that pass.
+fn is_option(member: &[u8]) -> bool {
+    is_same(member, b"keep-alive") || is_same(member, b"close")
 }
 
 /// Removes from an app's answer what belongs to the connection with the app.
 /// `Trailer` stays: it is how the trailers that follow are announced.
 pub fn strip_hops_from_answer(fields: &mut Fields) {
-    let names: Vec<_> = nominated(fields).collect();
-    for name in names {
+    for name in nominated(fields) {
         fields.remove(&name);
     }
     if fields.contains(&header::TRANSFER_ENCODING) {
@@ -316,7 +358,7 @@ fn is_hop_of_answer(name: &[u8]) -> bool {
         17 => &[b"transfer-encoding"],
         _ => &[],
     };
-    names.iter().any(|known| name.eq_ignore_ascii_case(known))
+    names.iter().any(|known| is_same(name, known))
 }
 
 /// Text as a field's value, with one reading only: whatever is not printable ASCII is
@@ -377,6 +419,17 @@ mod tests {
     }
 
     #[test]
+    fn one_spelling_is_plain() {
+        let plain = |name: &str| classes().find(name.as_bytes()).map(|known| known.plain);
+        for name in ["x-forwarded-for", "X-Forwarded-For", "X-ACME-user"] {
+            assert_eq!(plain(name), Some(true), "{name}");
+        }
+        for name in ["x_forwarded-for", "X--Forwarded-For", "x.acme.user"] {
+            assert_eq!(plain(name), Some(false), "{name}");
+        }
+    }
+
+    #[test]
     fn the_length_of_a_name_does_not_matter() {
         let long = format!("Z-{}", "very-long-".repeat(10));
         let header = IdentityHeader {
@@ -420,7 +473,7 @@ mod tests {
             &header::CONNECTION,
             &HeaderValue::from_bytes(b" X-One ,\t,x-two,\xff, Host").unwrap(),
         );
-        let names: Vec<_> = nominated(&fields).map(|n| n.to_string()).collect();
+        let names: Vec<_> = nominated(&fields).iter().map(|n| n.to_string()).collect();
         assert_eq!(names, ["x-one", "x-two"]);
     }
 }

@@ -224,7 +224,7 @@ impl Routes {
         }
         let route = first.map(|index| &self.routes[index]);
         // The last route matches everything; without it nothing may pass.
-        let route = route.ok_or(Denial::new(Reason::Internal, "no route matches"))?;
+        let route = route.ok_or_else(|| Denial::new(Reason::Internal, "no route matches"))?;
         if head.opaque && !route.opaque {
             return Err(Denial::new(
                 Reason::BadPath,

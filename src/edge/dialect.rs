@@ -122,10 +122,10 @@ fn nginx(fields: &Fields) -> Result<Described<'_>, Denial> {
 fn ingress_nginx(fields: &Fields) -> Result<Described<'_>, Denial> {
     one(fields, &X_FORWARDED_FOR)?;
     let url = one(fields, &X_ORIGINAL_URL)?;
-    let (scheme, rest) = split(url, b"://").ok_or(refused("X-Original-URL is no URL"))?;
+    let (scheme, rest) = split(url, b"://").ok_or_else(|| refused("X-Original-URL is no URL"))?;
     // nginx wrote them one after the other: a client's `Host` holds no slash, so the first one
     // begins the target. Whatever else it holds, the rules about hosts look at.
-    let slash = memchr::memchr(b'/', rest).ok_or(refused("X-Original-URL has no path"))?;
+    let slash = memchr::memchr(b'/', rest).ok_or_else(|| refused("X-Original-URL has no path"))?;
     let (host, rest) = rest.split_at(slash);
     Ok(Described {
         method: method(one(fields, &X_ORIGINAL_METHOD)?)?,
@@ -162,7 +162,7 @@ fn envoy<'a>(path: &str, head: &'a Head) -> Result<Described<'a>, Denial> {
     maybe(&head.fields, &X_FORWARDED_FOR)?;
     let scheme = maybe(&head.fields, &X_FORWARDED_PROTO)?;
     let asked = head.target.path_and_query().strip_prefix(path);
-    let asked = asked.ok_or(refused("the path does not begin with the configured one"))?;
+    let asked = asked.ok_or_else(|| refused("the path does not begin with the configured one"))?;
     if head.target.had_fragment() {
         // We would judge less than Envoy forwards.
         return Err(BAD_TARGET);

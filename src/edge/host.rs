@@ -27,9 +27,7 @@ pub(super) fn canonical(head: &Head) -> Result<Host<'_>, Denial> {
         .single(&header::HOST)
         .map_err(|_| refused("Host is repeated"))?
         .ok_or_else(|| refused("Host is missing"))?;
-    if !value.is_ascii() {
-        return Err(refused("Host is not ASCII"));
-    }
+    // Those that are UTF-8 and not ASCII have no valid name either.
     let authority = str::from_utf8(value).map_err(|_| refused("Host is not ASCII"))?;
     let name = read(authority)?;
     if let Some(wanted) = head.target.authority()
@@ -76,10 +74,21 @@ fn is_plain(text: &str) -> bool {
     let plain = text.bytes().all(|byte| {
         let repeated = dot;
         dot = byte == b'.';
-        is_name_byte(byte) & !byte.is_ascii_uppercase() & !(dot & repeated)
+        PLAIN[usize::from(byte)] & !(dot & repeated)
     });
     plain && !dot
 }
+
+/// The bytes of a name in lower case.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        table[byte as usize] = is_name_byte(byte) && !byte.is_ascii_uppercase();
+        byte += 1;
+    }
+    table
+};
 
 fn split_port(text: &str) -> Result<(&str, &str), Denial> {
     let after_literal = match text.starts_with('[') {
@@ -96,7 +105,7 @@ fn split_port(text: &str) -> Result<(&str, &str), Denial> {
     }
 }
 
-fn is_name_byte(byte: u8) -> bool {
+const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 

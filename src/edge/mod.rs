@@ -14,7 +14,7 @@ use crate::config::{IdentityHeader, TokenSource, TrustedProxy};
 use crate::denial::{Denial, Reason};
 use crate::fields::Fields;
 use crate::head::{Head, RequestHead, Scheme};
-use crate::headers::{self, Class, Classes};
+use crate::headers::{self, Class, Classes, Known};
 
 pub use dialect::{describe, described_target, words};
 pub use forwarded::{Forwarded, Forwarding, Peer};
@@ -138,15 +138,16 @@ impl Edge {
         let mut survey = Survey::default();
         for (name, value) in fields.iter() {
             survey.bytes += name.len() + value.len() + 4;
-            match self.classes.of(name) {
-                None => survey.special |= name.eq_ignore_ascii_case(b"via"),
-                Some(Class::Forwarded) if trusted && headers::is_plain(name) => {}
-                Some(class) => {
-                    survey.special |= class == Class::Hop;
+            match self.classes.find(name) {
+                None => {}
+                Some(known) if may_say(known, trusted) => {}
+                Some(known) => {
+                    survey.special |= known.class == Class::Hop;
                     survey.gone = true;
                 }
             }
         }
+        survey.special |= fields.contains(&header::VIA);
         survey
     }
 
@@ -232,10 +233,11 @@ impl Edge {
         // word counts, whatever its client nominates.
         let said = |name: &HeaderName| trusted && forwarded::SAID.contains(name);
         let may_go = |name: &HeaderName| !self.token_headers.contains(name) && !said(name);
-        let nominated: Vec<_> = headers::nominated(fields).filter(may_go).collect();
-        fields.retain(|name, _| match self.classes.of(name) {
-            None => true,
-            Some(class) => class == Class::Forwarded && trusted && headers::is_plain(name),
+        let mut nominated = headers::nominated(fields);
+        nominated.retain(may_go);
+        fields.retain(|name, _| {
+            let known = self.classes.find(name);
+            known.is_none_or(|known| may_say(known, trusted))
         });
         for name in nominated {
             fields.remove(&name);
@@ -254,8 +256,16 @@ struct Survey {
     special: bool,
 }
 
+/// Whether a field counts as what a trusted proxy says.
+fn may_say(known: Known, trusted: bool) -> bool {
+    trusted && known.plain && known.class == Class::Forwarded
+}
+
 /// Whether an address, or a Unix socket where there is none, belongs to a trusted proxy.
 pub fn is_trusted(trusted: &[TrustedProxy], address: Option<IpAddr>) -> bool {
+    if trusted.is_empty() {
+        return false;
+    }
     let address = address.map(|ip| ip.to_canonical());
     trusted.iter().any(|proxy| match (proxy, address) {
         (TrustedProxy::Net(net), Some(ip)) => net.contains(&ip),

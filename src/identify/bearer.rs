@@ -94,7 +94,7 @@ impl Sources {
         let mut changed: Option<String> = None;
         for source in &self.from {
             match source {
-                TokenSource::Authorization => strip_authorization(fields),
+                TokenSource::Authorization => fields.remove_if(&AUTHORIZATION, is_bearer),
                 TokenSource::Header(name) => {
                     fields.remove(name);
                 }
@@ -166,7 +166,7 @@ impl Sources {
 
 /// `Authorization: Bearer <token>`: the scheme in any case, one space, the token.
 fn authorization(fields: &Fields) -> Result<Option<Cow<'_, [u8]>>, Denial> {
-    let Some(line) = single(fields.get_all(&AUTHORIZATION))? else {
+    let Some(line) = fields.single(&AUTHORIZATION).map_err(|_| twice())? else {
         return Ok(None);
     };
     if line.is_empty() {
@@ -194,18 +194,17 @@ fn is_bearer(line: &[u8]) -> bool {
     let Some((scheme, rest)) = line.split_at_checked(SCHEME.len()) else {
         return false;
     };
-    // The characters of a `token` (RFC 9110 §5.6.2): `Bearer-x` is another scheme.
-    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    scheme.eq_ignore_ascii_case(SCHEME) && !rest.first().is_some_and(is_tchar)
-}
-
-fn strip_authorization(fields: &mut Fields) {
-    let wanted = AUTHORIZATION.as_str().as_bytes();
-    fields.retain(|name, line| !(name.eq_ignore_ascii_case(wanted) && is_bearer(line)));
+    let ends = match rest.first() {
+        None | Some(b' ') => true,
+        // The characters of a `token` (RFC 9110 §5.6.2): `Bearer-x` is another scheme.
+        Some(byte) => !byte.is_ascii_alphanumeric() && !b"!#$%&'*+-.^_`|~".contains(byte),
+    };
+    ends && scheme.eq_ignore_ascii_case(SCHEME)
 }
 
 fn header<'a>(fields: &'a Fields, name: &HeaderName) -> Result<Option<Cow<'a, [u8]>>, Denial> {
-    Ok(single(fields.get_all(name))?.map(Cow::Borrowed))
+    let value = fields.single(name).map_err(|_| twice())?;
+    Ok(value.map(Cow::Borrowed))
 }
 
 /// Where the request is no WebSocket's beginning, the protocols are nobody's business.
@@ -244,10 +243,14 @@ fn without(query: &str, name: &str) -> Option<String> {
 /// The only one, if there is one; two are ambiguous, and the client's mistake.
 fn single<T>(mut found: impl Iterator<Item = T>) -> Result<Option<T>, Denial> {
     let first = found.next();
-    if found.next().is_some() {
-        return Err(Denial::new(Reason::TokenTwice, "its place is there twice"));
+    match found.next() {
+        Some(_) => Err(twice()),
+        None => Ok(first),
     }
-    Ok(first)
+}
+
+const fn twice() -> Denial {
+    Denial::new(Reason::TokenTwice, "its place is there twice")
 }
 
 fn malformed<T>(detail: &'static str) -> Result<T, Denial> {

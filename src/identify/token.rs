@@ -194,10 +194,12 @@ pub(super) fn shape(token: &[u8]) -> Result<&str, Denial> {
     let good = |good, byte: &u8| good & is_token_byte(*byte);
     let text = str::from_utf8(token).ok();
     text.filter(|_| !digits.is_empty() && digits.iter().fold(true, good))
-        .ok_or(Denial::new(
-            Reason::TokenMalformed,
-            "it holds characters that no token has",
-        ))
+        .ok_or_else(|| {
+            Denial::new(
+                Reason::TokenMalformed,
+                "it holds characters that no token has",
+            )
+        })
 }
 
 /// Whether a token may hold this byte. Written without branches, so that a whole token is

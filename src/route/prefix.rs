@@ -35,10 +35,12 @@ impl Prefix {
     /// `BadPath` when what is left would begin with two slashes: to many it names a host.
     pub fn apply(&self, head: &mut Head) -> Result<(), Denial> {
         let path = head.target.path();
-        let rest = self.rest(path).ok_or(Denial::new(
-            Reason::Internal,
-            "the path does not begin with the route's `strip_prefix`",
-        ))?;
+        let rest = self.rest(path).ok_or_else(|| {
+            Denial::new(
+                Reason::Internal,
+                "the path does not begin with the route's `strip_prefix`",
+            )
+        })?;
         if rest.starts_with("//") {
             return Err(Denial::new(
                 Reason::BadPath,
@@ -53,10 +55,8 @@ impl Prefix {
         let query = head.target.query().map(|query| format!("?{query}"));
         let query = query.unwrap_or_default();
         let target = format!("{}{rest}{slash}{query}", self.add);
-        head.target = Target::parse(&target).ok_or(Denial::new(
-            Reason::Internal,
-            "a path that is none was made",
-        ))?;
+        head.target = Target::parse(&target)
+            .ok_or_else(|| Denial::new(Reason::Internal, "a path that is none was made"))?;
         self.tell(head);
         Ok(())
     }

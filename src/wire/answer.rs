@@ -99,7 +99,7 @@ fn finish(
     let first = First {
         status: status.ok_or(Malformed("its status is none"))?,
         old: response.version == Some(0),
-        fields: head::fields(&input[..length], response.headers),
+        fields: Fields::read(&input[..length], response.headers),
     };
     Ok(Some((first, length)))
 }
@@ -151,17 +151,13 @@ fn length(fields: &Fields) -> Result<Option<u64>, Malformed> {
     Ok(agreed)
 }
 
-fn is(name: &[u8], wanted: &header::HeaderName) -> bool {
-    name.eq_ignore_ascii_case(wanted.as_str().as_bytes())
-}
-
 /// Writes an informational answer, the empty line included.
 pub fn write_informational(hint: &Hint, out: &mut Vec<u8>) {
     let reason = hint.status.canonical_reason().unwrap_or_default();
     for piece in ["HTTP/1.1 ", hint.status.as_str(), " ", reason, "\r\n"] {
         out.extend_from_slice(piece.as_bytes());
     }
-    hint.fields.write(out, |_| true);
+    hint.fields.write(out);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -214,19 +210,14 @@ pub fn write(status: StatusCode, fields: &Fields, form: Form, out: &mut Vec<u8>)
     // To HEAD, and with a 304, it is the app that knows the length (RFC 9110 §8.6).
     let length_passes =
         matches!(form.ending, Ending::None(_)) && !switches && status != StatusCode::NO_CONTENT;
-    let (mut dated, mut sized) = (false, false);
-    fields.write(out, |name| match name.len() {
-        4 => {
-            dated |= is(name, &header::DATE);
-            true
+    match (switches, length_passes) {
+        (true, _) => fields.write_but([&header::CONTENT_LENGTH], out),
+        (false, true) => fields.write_but([&header::CONNECTION], out),
+        (false, false) => {
+            fields.write_but([&header::CONNECTION, &header::CONTENT_LENGTH], out);
         }
-        10 => switches || !is(name, &header::CONNECTION),
-        14 if is(name, &header::CONTENT_LENGTH) => {
-            sized |= length_passes;
-            length_passes
-        }
-        _ => true,
-    });
+    }
+    let sized = length_passes && fields.contains(&header::CONTENT_LENGTH);
     match form.ending {
         Ending::None(0) | Ending::Close => {}
         Ending::None(length) | Ending::Length(length) if !sized => {
@@ -236,7 +227,7 @@ pub fn write(status: StatusCode, fields: &Fields, form: Form, out: &mut Vec<u8>)
         Ending::None(_) | Ending::Length(_) => {}
         Ending::Chunked => write_line(out, b"transfer-encoding", &[b"chunked"]),
     }
-    if !dated {
+    if !fields.contains(&header::DATE) {
         // An origin with a clock says the time (RFC 9110 §6.6.1).
         crate::clock::with_http_date(|date| write_line(out, b"date", &[date]));
     }

@@ -167,7 +167,7 @@ pub fn write_size(size: usize, out: &mut Vec<u8>) {
 pub fn write_end(trailers: Option<&Fields>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n");
     if let Some(trailers) = trailers {
-        trailers.write(out, |_| true);
+        trailers.write(out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -194,7 +194,7 @@ pub fn trailers(lines: &[u8]) -> Result<Fields, Malformed> {
     else {
         return Err(WRONG);
     };
-    let mut fields = super::head::fields(&text, parsed);
+    let mut fields = Fields::read(&text, parsed);
     for name in &NEVER {
         fields.remove(name);
     }

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use crate::fields::{Fields, Line, Span};
+use crate::fields::Fields;
 
 use super::Malformed;
 
@@ -11,30 +11,6 @@ pub(super) const FIELDS: usize = 64;
 
 /// A table for httparse, on the stack.
 pub(super) type Table<'a> = [MaybeUninit<httparse::Header<'a>>; FIELDS];
-
-/// The fields of a parsed head; `head` are its bytes, which httparse's slices lie in.
-pub(super) fn fields(head: &[u8], parsed: &[httparse::Header<'_>]) -> Fields {
-    let start = head.as_ptr().addr();
-    let span = |bytes: &[u8]| {
-        // The slice of an empty value need not lie within the head.
-        let from = match bytes.is_empty() {
-            true => 0,
-            false => bytes.as_ptr().addr() - start,
-        };
-        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
-        Span {
-            from: place(from),
-            to: place(from + bytes.len()),
-        }
-    };
-    let line = |field: &httparse::Header<'_>| {
-        Line::new(head, span(field.name.as_bytes()), span(field.value))
-    };
-    // Room for the few fields that usher adds to an answer.
-    let mut lines = Vec::with_capacity(parsed.len() + 4);
-    lines.extend(parsed.iter().map(line));
-    Fields::from_lines(head.to_vec(), lines)
-}
 
 /// What a `Content-Length` says: digits and nothing else.
 pub(super) fn length(digits: &[u8]) -> Result<u64, Malformed> {

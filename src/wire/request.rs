@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use http::{Method, Version, header};
 
+use crate::fields::Fields;
 use crate::head::{Head, Target};
 
 use super::Malformed;
@@ -90,7 +91,7 @@ fn finish(
             Some(0) => Version::HTTP_10,
             _ => Version::HTTP_11,
         },
-        fields: head::fields(&input[..length], request.headers),
+        fields: Fields::read(&input[..length], request.headers),
     };
     Ok(Some((head, length)))
 }
@@ -137,7 +138,7 @@ pub fn start(head: &Head, out: &mut Vec<u8>) {
     // Origin form (RFC 9112 §3.2.1): we are the app's origin, not its proxy.
     out.extend_from_slice(head.target.path_and_query().as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    head.fields.write(out, |_| true);
+    head.fields.write(out);
 }
 
 #[cfg(test)]
