@@ -206,7 +206,8 @@ reasons! {
     UserRefused = "user_refused", Client, FORBIDDEN, None;
     /// Somebody who is not among `trusted_proxies` asks about another's request.
     ProxyUntrusted = "proxy_untrusted", Client, FORBIDDEN, None;
-    /// A proxy describes a request in words that are missing, repeated, or none of its dialect.
+    /// A proxy describes a request in words that are missing, repeated, or none of its dialect, or
+    /// asks at another path than the door's.
     DescriptionRefused = "description_refused", Client, BAD_REQUEST, None;
     /// The caller asked for their user, or logged in, too often.
     RateLimited = "rate_limited", Client, TOO_MANY_REQUESTS, None;

@@ -6,12 +6,25 @@ use std::time::Duration;
 /// A path where another proxy asks about the requests it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardAuth {
-    /// The exact path; with [`Dialect::Envoy`] what stands before the request's own.
+    /// The exact path; with [`Dialect::Envoy`] what stands before the request's own. Whatever
+    /// [`Self::holds`] belongs to it.
     pub path: String,
     /// The words in which the proxy describes a request.
     pub dialect: Dialect,
     /// How long the proxy may keep a yes, in whole seconds; nothing: not at all.
     pub cache: Duration,
+}
+
+impl ForwardAuth {
+    /// Whether a target, or a path, is here: at the path or below it. Envoy puts a client's target
+    /// behind the path as it came, also one that does not begin with a slash.
+    pub fn holds(&self, target: &[u8]) -> bool {
+        let rest = target.strip_prefix(self.path.as_bytes());
+        rest.is_some_and(|rest| {
+            self.dialect == Dialect::Envoy
+                || matches!(rest.first(), None | Some(b'/' | b'?' | b'#'))
+        })
+    }
 }
 
 /// The words in which a proxy describes a request. Never guessed: a header that one proxy sets

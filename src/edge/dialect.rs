@@ -73,13 +73,16 @@ struct Described<'a> {
 
 /// Turns the head of a question, already stripped, into the head of the request that it is about;
 /// tells its scheme where the proxy does.
-/// `path` is where the question came, without what the dialect appends to it.
+/// `path` is where questions come, without what the dialect appends to it.
 ///
 /// # Errors
-/// `DescriptionRefused` for words that are missing, repeated, or no words of the dialect;
-/// `BadTarget` for a target that has more than one reading.
+/// `DescriptionRefused` for a question at another path, and for words that are missing, repeated,
+/// or no words of the dialect; `BadTarget` for a target that has more than one reading.
 pub fn describe(dialect: Dialect, path: &str, head: &mut Head) -> Result<Option<Scheme>, Denial> {
     let fields = &head.fields;
+    if dialect != Dialect::Envoy && head.target.path() != path {
+        return Err(misplaced(path));
+    }
     let described = match dialect {
         Dialect::Nginx => nginx(fields),
         Dialect::IngressNginx => ingress_nginx(fields),
@@ -162,7 +165,8 @@ fn envoy<'a>(path: &str, head: &'a Head) -> Result<Described<'a>, Denial> {
     maybe(&head.fields, &X_FORWARDED_FOR)?;
     let scheme = maybe(&head.fields, &X_FORWARDED_PROTO)?;
     let asked = head.target.path_and_query().strip_prefix(path);
-    let asked = asked.ok_or(refused("the path does not begin with the configured one"))?;
+    let asked = asked.filter(|asked| asked.starts_with('/'));
+    let asked = asked.ok_or_else(|| misplaced(path))?;
     if head.target.had_fragment() {
         // We would judge less than Envoy forwards.
         return Err(BAD_TARGET);
@@ -173,6 +177,16 @@ fn envoy<'a>(path: &str, head: &'a Head) -> Result<Described<'a>, Denial> {
         host: None,
         scheme: scheme.map(self::scheme).transpose()?,
     })
+}
+
+/// Whoever set up the proxy reads the log, and not the answer.
+fn misplaced(path: &str) -> Denial {
+    Denial::because(
+        Reason::DescriptionRefused,
+        format!(
+            "this is below `{path}` and no question: a proxy asks at `{path}` itself; Envoy puts that before the request's own path"
+        ),
+    )
 }
 
 fn method(text: &[u8]) -> Result<Method, Denial> {

@@ -55,6 +55,17 @@ impl ForwardAuth {
         }
     }
 
+    /// Whether anybody asks here at all.
+    pub fn is_asked(&self) -> bool {
+        !self.doors.is_empty()
+    }
+
+    /// Where a target belongs that may not have been read yet: to a door, at its path or below.
+    pub fn door(&self, target: &[u8]) -> Option<usize> {
+        let mut doors = self.doors.iter();
+        doors.position(|door| door.settings.holds(target))
+    }
+
     /// Turns the question's head into the head of the request that it is about; tells its scheme
     /// where the proxy does.
     ///
@@ -107,7 +118,6 @@ impl ForwardAuth {
             && !known.contains(&response.status)
         {
             response.status = StatusCode::FORBIDDEN;
-            response.fields.remove(&header::CONNECTION);
         }
         response
     }
