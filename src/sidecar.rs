@@ -192,6 +192,15 @@ impl Worker {
     }
 }
 
+/// What another proxy may do with a request.
+#[derive(Debug)]
+pub enum Judgement {
+    /// Forward it.
+    Pass(Admission),
+    /// Give its client this answer.
+    Answer(Response),
+}
+
 /// How a refusal is said.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
@@ -236,32 +245,37 @@ impl Sidecar {
     }
 
     /// Decides about a request that another proxy describes: the same steps as on the line, from
-    /// where it has arrived up to where it would leave.
+    /// where it has arrived up to where it would leave. A preflight is answered if `preflights` says
+    /// that the proxy can pass that on.
     ///
     /// # Errors
     /// Every denial that the request itself would have got.
     pub async fn judge(
         &self,
-        peer: &Peer,
-        arrival: &Arrival,
-        head: &Head,
+        (peer, arrival, head): (&Peer, &Arrival, &Head),
+        preflights: bool,
         record: &mut Record,
         grant: &mut Grant,
-    ) -> Result<Admission, Denial> {
+    ) -> Result<Judgement, Denial> {
         let request = RequestHead {
             // The proxy's own is not its client's.
             certificate: None,
             ..self.edge.read(peer, arrival, head)?
         };
-        record.describes(head, request.client);
 
         let route = self.routes.find_to_app(&request)?;
         record.route(route.index);
         *grant = self.cors.grant(route, &request);
 
+        let preflight = || self.cors.preflight(route, &request);
+        if let Some(mut response) = preflights.then(preflight).flatten() {
+            grant.apply(&mut response.fields);
+            return Ok(Judgement::Answer(response));
+        }
+
         let admission = self.gate.admit(&request, route).await?;
         record.admitted(admission.verified());
-        Ok(admission)
+        Ok(Judgement::Pass(admission))
     }
 
     /// Answers another proxy, which asks in place of its client.
@@ -278,25 +292,35 @@ impl Sidecar {
         }
         record.door("forward_auth");
         let described = self.forward_auth.describe(door, &mut head);
+        if described.is_ok() {
+            record.describes(&head, arrival.forwarding.client());
+        }
         let arrival = described.and_then(|scheme| self.edge.receive_asked(arrival, &head, scheme));
-        let decided = match arrival {
-            Ok(arrival) => self.judge(peer, &arrival, &head, record, grant).await,
+        let preflights = self.forward_auth.answers_preflights(door);
+        let judged = match arrival {
+            Ok(arrival) => {
+                let described = (peer, &arrival, &*head);
+                self.judge(described, preflights, record, grant).await
+            }
             Err(denial) => Err(denial),
         };
-        let response = match &decided {
-            Ok(admission) => {
+        let (response, denial) = match judged {
+            Ok(Judgement::Pass(admission)) => {
                 let mut lines = Vec::new();
-                self.upstream.announce(admission, &mut lines);
+                self.upstream.announce(&admission, &mut lines);
                 let headers = self.announced.headers(&lines);
-                self.forward_auth.allow(door, &head, admission, headers)
+                let mut response = self.forward_auth.allow(door, &head, &admission, headers);
+                grant.apply_to_app(&mut response.fields);
+                (response, None)
             }
+            Ok(Judgement::Answer(response)) => (response, None),
             Err(denial) => {
-                let mut response = self.forward_auth.deny(door, denial);
+                let mut response = self.forward_auth.deny(door, &denial);
                 grant.apply(&mut response.fields);
-                response
+                (response, Some(denial))
             }
         };
-        record.answered(response.status, decided.err());
+        record.answered(response.status, denial);
         Ok(response)
     }
 }

@@ -1,6 +1,8 @@
 //! Other proxies describe a request, each in its own words, and learn what usher would have done.
 
+mod disguise;
 mod early;
+mod pages;
 
 use std::thread;
 
@@ -136,7 +138,7 @@ fn every_dialect_gets_the_same_verdict() {
         issuer.token("alice"),
         issuer.token_with("root", json!({ "roles": ["admin"] })),
     );
-    let forged = "X-User-Id: mallory\r\nx_user_id: mallory\r\nX-User-Provisioned: no\r\n";
+    let forged = "X-User-Id: mallory\r\nx-user-id: mallory\r\nX-User-Provisioned: no\r\n";
     for dialect in DIALECTS {
         let get = |target: &str, lines: &str| ask(&usher, dialect, target, lines);
         let reply = get("/x?y=1", forged);
@@ -379,11 +381,11 @@ fn a_word_that_is_missing_or_repeated_is_a_refusal() {
             assert_eq!(missing == 200, optional, "{dialect} without {line}");
             let repeated = usher.raw(good.replace(&line, &line.repeat(2))).status;
             assert_eq!(repeated, mistake(dialect), "{dialect}: two {line}");
-            // Another spelling of the word is no word.
+            // Another spelling of the word is no word, and a client's.
             let (name, value) = line.split_once(':').unwrap();
             let alias = format!("{}:{value}", name.replace('-', "_"));
             let aliased = usher.raw(good.replace(&line, &alias)).status;
-            assert_eq!(aliased == 200, optional, "{dialect} {alias}");
+            assert_eq!(aliased, mistake(dialect), "{dialect} {alias}");
             cases += 1;
         }
     }
@@ -452,41 +454,6 @@ fn a_page_of_another_site_opens_no_socket_with_a_cookie() {
 }
 
 #[test]
-fn preflights_are_the_apps_and_denials_can_be_read() {
-    let (_app, _issuer, usher) = start("");
-    let preflight = "Origin: https://page.test\r\nAccess-Control-Request-Method: PUT\r\n";
-    for dialect in DIALECTS {
-        let options = |target| {
-            let asked = Asked {
-                method: "OPTIONS",
-                target,
-                host: "app.test",
-                lines: preflight,
-            };
-            usher.raw(question(dialect, &asked))
-        };
-        says_nobody(&options("/own-cors/x"));
-        // usher cannot answer in the app's place here, so the preflight is as any request.
-        let reply = options("/api.v1/x");
-        assert_eq!(reply.status, 401, "{dialect}");
-        assert_eq!(
-            reply.header("access-control-allow-origin"),
-            Some("https://page.test")
-        );
-        let reply = ask(
-            &usher,
-            dialect,
-            "/api.v1/x",
-            "Origin: https://evil.test\r\n",
-        );
-        assert_eq!(
-            (reply.status, reply.header("access-control-allow-origin")),
-            (401, None)
-        );
-    }
-}
-
-#[test]
 fn the_log_is_about_the_described_request() {
     let (_app, issuer, usher) = start("");
     let token = bearer(&issuer.token("alice"));
@@ -545,8 +512,8 @@ fn a_yes_may_be_kept_for_as_long_as_it_is_true() {
     assert_eq!(
         reply.header("vary"),
         Some(
-            "authorization, x-token, cookie, origin, host, x-original-method, x-original-uri, \
-              x-forwarded-proto, x-forwarded-for"
+            "authorization, x-token, cookie, host, x-original-method, x-original-uri, x-forwarded-proto, \
+              x-forwarded-for"
         )
     );
     // nginx keeps nothing whose `Vary` is longer.

@@ -9,13 +9,10 @@ use crate::config::Dialect;
 use crate::denial::{Denial, Reason};
 use crate::fields::Fields;
 use crate::head::{Head, Scheme, Target};
-use crate::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
-
-const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
-const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
-const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
-const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
+use crate::headers::{
+    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_METHOD, X_FORWARDED_PROTO, X_FORWARDED_URI,
+    X_ORIGINAL_METHOD, X_ORIGINAL_URI, X_ORIGINAL_URL,
+};
 
 /// Words of one dialect or another. Once read, they describe nothing any more.
 static WORDS: [HeaderName; 7] = [
@@ -27,34 +24,6 @@ static WORDS: [HeaderName; 7] = [
     X_ORIGINAL_URI,
     X_ORIGINAL_URL,
 ];
-
-/// `X-Forwarded-Method`, `-Uri`, `-Host`, `-Proto` and `-For`.
-static FORWARDED: [HeaderName; 5] = [
-    X_FORWARDED_METHOD,
-    X_FORWARDED_URI,
-    X_FORWARDED_HOST,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_FOR,
-];
-static NGINX: [HeaderName; 5] = [
-    header::HOST,
-    X_ORIGINAL_METHOD,
-    X_ORIGINAL_URI,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_FOR,
-];
-static INGRESS_NGINX: [HeaderName; 3] = [X_ORIGINAL_METHOD, X_ORIGINAL_URL, X_FORWARDED_FOR];
-static ENVOY: [HeaderName; 3] = [header::HOST, X_FORWARDED_PROTO, X_FORWARDED_FOR];
-
-/// The headers that describe a request in a dialect; each can change the verdict.
-pub fn words(dialect: Dialect) -> &'static [HeaderName] {
-    match dialect {
-        Dialect::Nginx => &NGINX,
-        Dialect::IngressNginx => &INGRESS_NGINX,
-        Dialect::Traefik | Dialect::Caddy | Dialect::Haproxy => &FORWARDED,
-        Dialect::Envoy => &ENVOY,
-    }
-}
 
 const BAD_TARGET: Denial = Denial::new(
     Reason::BadTarget,

@@ -16,7 +16,7 @@ use crate::fields::Fields;
 use crate::head::{Head, RequestHead, Scheme};
 use crate::headers::{self, Class, Classes};
 
-pub use dialect::{describe, described_target, words};
+pub use dialect::{describe, described_target};
 pub use forwarded::{Forwarded, Forwarding, Peer};
 pub use path::canonical as canonical_path;
 
@@ -45,6 +45,8 @@ pub struct Arrival {
     pub forwarding: Forwarding,
     /// How the client speaks to us, or to the trusted proxy before us.
     pub scheme: Scheme,
+    /// Whether a field that was taken away had another spelling of its name.
+    disguised: bool,
 }
 
 impl Edge {
@@ -90,6 +92,7 @@ impl Edge {
             trailers: false,
             forwarding,
             scheme,
+            disguised: survey.disguised,
         };
         if survey.special {
             check_expectation(&head.fields)?;
@@ -116,8 +119,11 @@ impl Edge {
     /// The same for a request that was described in the fields of a question, which [`Self::receive`]
     /// has looked at: what is new is the method, the target and, where the proxy tells, the scheme.
     ///
+    /// What that has taken away is in the request all the same, and proxies take away or overwrite
+    /// names as they are usually spelt.
+    ///
     /// # Errors
-    /// As [`Self::receive`].
+    /// As [`Self::receive`]; `HeaderRefused` for a name in disguise.
     pub fn receive_asked(
         &self,
         question: Arrival,
@@ -126,6 +132,13 @@ impl Edge {
     ) -> Result<Arrival, Denial> {
         check_message(head)?;
         self.check_target(head)?;
+        if question.disguised {
+            return Err(Denial::new(
+                Reason::HeaderRefused,
+                "an odd spelling of a header that clients may not send, such as `X_User_Id` or `X--User-Id`, \
+                 which the proxy would pass on",
+            ));
+        }
         Ok(Arrival {
             upgrade: websocket(head),
             scheme: scheme.unwrap_or(question.scheme),
@@ -144,6 +157,7 @@ impl Edge {
                 Some(class) => {
                     survey.special |= class == Class::Hop;
                     survey.gone = true;
+                    survey.disguised |= !headers::is_plain(name);
                 }
             }
         }
@@ -252,6 +266,8 @@ struct Survey {
     gone: bool,
     /// Whether there is one that means something to us: `Via`, or a hop-by-hop field.
     special: bool,
+    /// Whether one that may not pass is spelt in another way than those who set it spell it.
+    disguised: bool,
 }
 
 /// Whether an address, or a Unix socket where there is none, belongs to a trusted proxy.
@@ -301,10 +317,15 @@ fn check_expectation(fields: &Fields) -> Result<(), Denial> {
     }
 }
 
-/// Proxies keep `Upgrade` to themselves; what a WebSocket has besides passes (RFC 6455 §4.1).
+/// Proxies keep `Upgrade` to themselves; what a WebSocket has besides passes (RFC 6455 §4.1). One
+/// that came over HTTP/2 has no key (RFC 8441 §5).
 fn websocket(head: &Head) -> Option<Box<[u8]>> {
-    let key = head.fields.contains(&header::SEC_WEBSOCKET_KEY);
-    key.then(|| (*b"websocket").into())
+    is_websocket(&head.fields).then(|| (*b"websocket").into())
+}
+
+/// Whether a request that a proxy describes opens a WebSocket.
+pub fn is_websocket(fields: &Fields) -> bool {
+    fields.contains(&header::SEC_WEBSOCKET_KEY) || fields.contains(&header::SEC_WEBSOCKET_VERSION)
 }
 
 /// The protocol that the client wants to switch to. `h2c` is ignored, as RFC 9113 §3.1 asks:

@@ -54,6 +54,6 @@ fn envoy_over_grpc() {
 
 #[test]
 fn nginx_keeps_a_yes_as_long_as_usher_says() {
-    let stage = Stage::changed(Door::Nginx, "# cache: 2s", "cache: 2s");
+    let stage = Stage::changed(Door::Nginx, &[("# cache: 2s", "cache: 2s")]);
     cases::keeps_a_yes(&stage);
 }
