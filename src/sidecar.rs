@@ -79,7 +79,8 @@ impl Worker {
         let mut grant = Grant::default();
         let (http2, grpc) = (head.version == Version::HTTP_2, respond::is_grpc(&head));
         let manner = self.sidecar.manner(&head, grpc);
-        if let Manner::Door(_) = manner {
+        let asked = matches!(manner, Manner::Door(_));
+        if asked {
             record.door("forward_auth");
         }
         let passage = self.answer(peer, head, (body, hints), &mut record, &mut grant);
@@ -92,7 +93,7 @@ impl Worker {
                 response
             }
         };
-        let spoken = match (&response.tunnel, http2, grpc) {
+        let spoken = match (&response.tunnel, http2, grpc && !asked) {
             (Some(_), ..) => Protocol::Tunnel,
             (None, _, true) => Protocol::Grpc,
             (None, true, false) => Protocol::Http2,

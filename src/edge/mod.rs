@@ -81,9 +81,20 @@ impl Edge {
     /// # Errors
     /// A denial for what no route would serve: a loop, a size, a method, an expectation.
     pub fn receive(&self, peer: &Peer, head: &mut Head) -> Result<Arrival, Denial> {
-        check_message(head)?;
         let trusted = self.trusts(peer);
-        let survey = self.survey(&head.fields, trusted);
+        self.arrive(peer, trusted, head, trusted)
+    }
+
+    /// `keep`: whether what the peer says of earlier hops stays.
+    fn arrive(
+        &self,
+        peer: &Peer,
+        trusted: bool,
+        head: &mut Head,
+        keep: bool,
+    ) -> Result<Arrival, Denial> {
+        check_message(head)?;
+        let survey = self.survey(&head.fields, keep);
         self.check_sizes(head, survey.bytes)?;
         let forwarding = Forwarding::read(peer, trusted, &self.trusted, &head.fields)?;
         let scheme = forwarding.scheme();
@@ -101,17 +112,18 @@ impl Edge {
             arrival.trailers = head.fields.lists(&header::TE, "trailers");
         }
         if survey.gone {
-            self.strip(&mut head.fields, trusted);
+            self.strip(&mut head.fields, keep);
         }
         Ok(arrival)
     }
 
-    /// The same for a request that another proxy describes.
+    /// The same for a request that another proxy describes. That proxy tells the app of earlier hops:
+    /// what its peer says of them is read, if that is a trusted proxy too, and does not stay.
     ///
     /// # Errors
     /// As [`Self::receive`].
     pub fn receive_described(&self, peer: &Peer, head: &mut Head) -> Result<Arrival, Denial> {
-        let mut arrival = self.receive(peer, head)?;
+        let mut arrival = self.arrive(peer, self.trusts(peer), head, false)?;
         arrival.upgrade = arrival.upgrade.or_else(|| websocket(head));
         Ok(arrival)
     }

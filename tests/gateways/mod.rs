@@ -2,13 +2,19 @@
 //! of each proxy serves all of its cases.
 
 mod cases;
+mod crowd;
+mod headers;
+mod hosts;
+mod pages;
+mod secure;
+mod sockets;
 mod stage;
+mod verdicts;
 
 use cases::{fails_closed, holds};
-pub(crate) use cases::{
-    forged_descriptions, forged_identities, hostile_paths, odd_verdicts, rights_and_methods,
-};
+pub(crate) use cases::{forged_descriptions, forged_identities, hostile_paths, rights_and_methods};
 pub(crate) use stage::{Door, Stage, installed, open_folder, program};
+pub(crate) use verdicts::odd_verdicts;
 
 #[test]
 fn nginx() {

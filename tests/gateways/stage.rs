@@ -169,7 +169,7 @@ impl Stage {
         let yaml = replaced(&yaml, "127.0.0.1:8080", "127.0.0.1:0");
         let yaml = yaml.replace("127.0.0.1:9902", "127.0.0.1:0");
         let yaml = format!(
-            "{yaml}\nadmin: 127.0.0.1:0\nworkers: 2\nshutdown: {{ pause: 0s, deadline: 1s }}\n\
+            "{yaml}\nadmin: 127.0.0.1:0\nworkers: 2\nshutdown: {{ pause: 0s, deadline: 1s }}\nlog: {{ denials_per_second: 1000000 }}\n\
              users: {{ directory: \"sqlite:{}\", provisioner: direct }}\n",
             users.display()
         );

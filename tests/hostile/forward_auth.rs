@@ -456,8 +456,10 @@ fn d15_status_that_the_gateway_misreads() {
         gateways::Door::Haproxy,
         gateways::Door::Caddy,
         gateways::Door::Traefik,
+        gateways::Door::EnvoyHttp,
+        gateways::Door::EnvoyGrpc,
     ] {
-        gateways::odd_verdicts(&mut gateways::Stage::start(door));
+        gateways::odd_verdicts(door);
     }
 }
 
