@@ -1,17 +1,14 @@
 //! Other proxies describe a request, each in its own words, and learn what usher would have done.
 
+mod crowd;
 mod disguise;
 mod early;
 mod pages;
 
-use std::thread;
-
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use crate::common::issuer::now;
-use crate::common::{App, Client, Issuer, Reply, Usher};
+use crate::common::{App, Issuer, Reply, Usher};
 
 /// One path for each dialect, and routes of every kind.
 pub(crate) const DOORS: &str = r#"
@@ -602,96 +599,4 @@ fn a_body_that_is_announced_and_never_sent_is_not_waited_for() {
         assert_eq!(ask(&usher, dialect, "/x", &lines).status, 200, "{dialect}");
     }
     assert!(started.elapsed() < std::time::Duration::from_secs(1));
-}
-
-/// Many users through few connections that proxies keep, in any order, some of them refused:
-/// each answer is about its own request.
-#[test]
-fn no_identity_leaks_into_the_next_answer() {
-    let (_app, issuer, usher) = start("");
-    let tokens: Vec<_> = (0..40)
-        .map(|user| issuer.token(&format!("user-{user}")))
-        .collect();
-    let tokens = &tokens;
-    let address = usher.address;
-    thread::scope(|scope| {
-        for dialect in DIALECTS {
-            scope.spawn(move || interleave(dialect, &|| Client::connect(address), tokens));
-        }
-    });
-}
-
-fn interleave(dialect: &str, connect: &dyn Fn() -> Client, tokens: &[String]) {
-    let mut runner = TestRunner::new(Config {
-        cases: 12,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    // Who asks, on which of three connections, and what.
-    let requests = prop::collection::vec((0..tokens.len(), 0..3_usize, 0..4_u8), 60);
-    runner
-        .run(&requests, |requests| {
-            let mut connections: Vec<_> = (0..3).map(|_| connect()).collect();
-            for (user, connection, kind) in requests {
-                let token = bearer(&tokens[user]);
-                let (target, lines, status) = match kind {
-                    0 => ("/public/x", token.as_str(), 200),
-                    1 => ("/admin/x", token.as_str(), 403),
-                    2 => ("/x", "", 401),
-                    _ => ("/x", token.as_str(), 200),
-                };
-                let asked = Asked {
-                    method: "GET",
-                    target,
-                    host: "app.test",
-                    lines,
-                };
-                let client = &mut connections[connection];
-                client.send(question(dialect, &asked));
-                let reply = client.reply().expect("an answer");
-                prop_assert_eq!(reply.status, status);
-                let expected = format!("user-{user}");
-                let expected = match kind {
-                    0 => Some(""),
-                    1 | 2 => None,
-                    _ => Some(expected.as_str()),
-                };
-                prop_assert_eq!(reply.header("x-user-id"), expected);
-            }
-            Ok(())
-        })
-        .unwrap();
-}
-
-#[test]
-fn a_proxy_may_ask_over_a_unix_socket() {
-    let (app, issuer) = (App::start(), Issuer::new());
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("usher.sock");
-    let listen = format!("listen: unix:{}\n", path.display());
-    let tokens: Vec<_> = (0..10)
-        .map(|user| issuer.token(&format!("user-{user}")))
-        .collect();
-    {
-        let doors = DOORS.replace("127.0.0.1/32", "unix");
-        let usher = Usher::start(&app, &issuer, &format!("{listen}{doors}"));
-        for dialect in DIALECTS {
-            interleave(dialect, &|| Client::over_unix(&path), &tokens);
-        }
-        drop(usher);
-    }
-    // A socket is no proxy's by itself.
-    let usher = Usher::start(&app, &issuer, &format!("{listen}{DOORS}"));
-    for dialect in DIALECTS {
-        let asked = Asked {
-            method: "GET",
-            target: "/public/x",
-            host: "app.test",
-            lines: "",
-        };
-        let mut client = Client::over_unix(&path);
-        client.send(question(dialect, &asked));
-        assert_eq!(client.reply().unwrap().status, 403, "{dialect}");
-    }
-    drop(usher);
 }

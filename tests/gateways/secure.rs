@@ -2,7 +2,7 @@
 //! content type their client names.
 
 use crate::common::authority::Authority;
-use crate::common::eventually;
+use crate::common::{Client, eventually, free_port, tls};
 
 use super::cases::get;
 use super::stage::{Door, Stage};
@@ -110,4 +110,54 @@ fn caddy() {
             ("transport http {\n", &transport),
         ],
     ));
+}
+
+/// Clients of HAProxy that speak TLS: usher and the app hear of it, whatever HAProxy's Lua makes of a
+/// truth (since 3.1, `tune.lua.bool-sample-conversion` says).
+#[test]
+fn haproxy_tells_of_its_clients_tls() {
+    let authority = Authority::new();
+    let pair = authority.server("clients", &["app.test"]);
+    let both = [&pair.certificate, &pair.key].map(|path| std::fs::read_to_string(path).unwrap());
+    let bundle = pair.certificate.with_extension("bundle");
+    std::fs::write(&bundle, both.concat()).unwrap();
+    let cookies = "tokens: { from: [{ cookie: session }] }\nissuers:";
+    for truth in ["txn.f:ssl_fc()", "(txn.f:ssl_fc() == 1)"] {
+        let port = free_port();
+        let bind = format!(
+            "bind 127.0.0.1:8000\n    bind 127.0.0.1:{port} ssl crt {}",
+            bundle.display()
+        );
+        let changes = [
+            ("bind 127.0.0.1:8000", bind.as_str()),
+            ("txn.f:ssl_fc()", truth),
+            ("issuers:", cookies),
+        ];
+        let stage = Stage::changed(Door::Haproxy, &changes);
+        let config = tls::client(&authority.root, None);
+        let token = stage.token_with("alice", serde_json::json!({}));
+        // A page's origin is compared with the scheme that usher was told.
+        let post = |scheme: &str| {
+            format!(
+                "POST /x HTTP/1.1\r\nHost: app.test\r\nCookie: session={token}\r\n\
+                 Origin: {scheme}://app.test\r\nContent-Length: 0\r\n\r\n"
+            )
+        };
+        for (secure, scheme, other) in [(true, "https", "http"), (false, "http", "https")] {
+            let connect = || match secure {
+                true => {
+                    let address = ([127, 0, 0, 1], port).into();
+                    Client::over_tls(tls::connect(address, "app.test", &config).unwrap())
+                }
+                false => Client::connect(stage.address),
+            };
+            let mut client = connect();
+            client.send(post(scheme));
+            assert_eq!(client.reply().unwrap().status, 200, "{truth}");
+            assert_eq!(stage.app.last().header("x-forwarded-proto"), Some(scheme));
+            let mut client = connect();
+            client.send(post(other));
+            assert_eq!(client.reply().unwrap().status, 403, "{truth}");
+        }
+    }
 }
