@@ -6,6 +6,8 @@ mod crowd;
 mod headers;
 mod hosts;
 mod pages;
+mod presets;
+mod readme;
 mod secure;
 mod sockets;
 mod stage;
