@@ -56,7 +56,7 @@ pub(super) fn nothing_forged_arrives(stage: &Stage) {
 
 /// What the app is told about the way of a request is the proxy's word, and about the host that was
 /// decided on.
-pub(super) fn one_host_and_method(stage: &Stage) {
+pub(crate) fn one_host_and_method(stage: &Stage) {
     let forged = "X-Forwarded-Host: evil.test\r\nForwarded: host=evil.test;proto=https\r\n\
         X-Forwarded-Proto: https\r\nX-Forwarded-For: 203.0.113.9\r\nX-Original-URL: /admin/x\r\n\
         X-Rewrite-URL: /admin/x\r\nX-HTTP-Method-Override: DELETE\r\nX-Method-Override: DELETE\r\n\

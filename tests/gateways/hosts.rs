@@ -31,6 +31,10 @@ fn two_servers(token_in_a_cookie: bool) -> Stage {
 
 #[test]
 fn a_second_name_for_the_host_opens_nothing() {
+    host_named_twice();
+}
+
+pub(crate) fn host_named_twice() {
     let stage = two_servers(false);
     let ask = |line: &str, host: &str| {
         let before = stage.app.count();

@@ -15,6 +15,9 @@ mod verdicts;
 
 use cases::{fails_closed, holds};
 pub(crate) use cases::{forged_descriptions, forged_identities, hostile_paths, rights_and_methods};
+pub(crate) use headers::one_host_and_method;
+pub(crate) use hosts::host_named_twice;
+pub(crate) use sockets::http2_is_not_switched_to;
 pub(crate) use stage::{Door, Stage, installed, open_folder, program};
 pub(crate) use verdicts::odd_verdicts;
 

@@ -58,7 +58,7 @@ fn no_page_of_another_site_opens_one(stage: &Stage) {
 }
 
 /// Behind a connection that is HTTP/2 to the app, nobody is asked about anything.
-fn http2_is_not_switched_to(stage: &Stage) {
+pub(crate) fn http2_is_not_switched_to(stage: &Stage) {
     for lines in [
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA\r\n",
         "Connection: Upgrade\r\nUpgrade: h2c, websocket\r\n",
