@@ -672,12 +672,15 @@ fn d24_question_at_a_nearly_right_path() {
     for dialect in DIALECTS {
         let door = format!("/_usher/{dialect}");
         let nearly = match dialect {
-            "envoy" => format!("{door}x"),
-            _ => format!("{door}/"),
+            "envoy" => ["x", "*"],
+            _ => ["/", "/x"],
         };
-        let question = question(dialect, &GOOD);
-        let target = question.split(' ').nth(1).unwrap();
-        no(&usher.raw(question.replacen(target, &nearly, 1)), &nearly);
+        for more in nearly {
+            let question = question(dialect, &GOOD);
+            let target = question.split(' ').nth(1).unwrap();
+            let nearly = format!("{door}{more}");
+            no(&usher.raw(question.replacen(target, &nearly, 1)), &nearly);
+        }
     }
     assert_eq!(app.count(), 0);
     good(&usher);
