@@ -210,8 +210,12 @@ reasons! {
     UserRefused = "user_refused", Client, FORBIDDEN, None;
     /// Somebody who is not among `trusted_proxies` asks about another's request.
     ProxyUntrusted = "proxy_untrusted", Client, FORBIDDEN, None;
-    /// A proxy describes a request in words that are missing, repeated, or none of its dialect.
+    /// A proxy describes a request in words that are missing, repeated, or none of its dialect, or
+    /// asks at another path than the door's.
     DescriptionRefused = "description_refused", Client, BAD_REQUEST, None;
+    /// A client sent a header that only usher or proxies set, spelt so that the proxy that asks does
+    /// not take it away, and an app may read it all the same.
+    HeaderRefused = "header_refused", Client, BAD_REQUEST, None;
     /// The caller asked for their user, or logged in, too often.
     RateLimited = "rate_limited", Client, TOO_MANY_REQUESTS, None;
     /// The token is one of usher's own, and the route does not serve its project.

@@ -134,8 +134,25 @@ pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-p
 /// `X-Forwarded-Host`.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// `X-Forwarded-Method`.
+pub const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+/// `X-Forwarded-Uri`.
+pub const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+/// `X-Original-Method`.
+pub const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
+/// `X-Original-URI`.
+pub const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
+/// `X-Original-URL`.
+pub const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
+
 /// `X-User-Provisioned`: `pending` while the user is being created; absent otherwise.
 pub const X_USER_PROVISIONED: HeaderName = HeaderName::from_static("x-user-provisioned");
+
+/// Every name that a client's request loses unless the configuration says otherwise.
+pub fn guarded() -> impl Iterator<Item = &'static str> {
+    let lists = [PRESET_NAMES, FORWARDED_NAMES, HOP_NAMES];
+    lists.into_iter().flatten().copied()
+}
 
 /// What is done with a field that a client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use crate::body::{BodyError, Frame};
 use crate::denial::{Challenge, Denial, Reason};
@@ -156,8 +156,9 @@ pub fn denial(denial: &Denial) -> Response {
 /// Whether a request is a call of gRPC, which reads its status in fields of its own.
 pub fn is_grpc(head: &Head) -> bool {
     let kind = || head.fields.get(&header::CONTENT_TYPE);
-    // gRPC is spoken over HTTP/2 alone.
+    // gRPC is spoken over HTTP/2 alone, and every call is a POST.
     head.version == Version::HTTP_2
+        && head.method == Method::POST
         && kind().is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 

@@ -204,6 +204,13 @@ impl Routes {
         self.first(head, |route| route.target == Target::Upstream)
     }
 
+    /// Whether a canonical path is one of our own, which stand before all others.
+    pub fn is_own(&self, path: &str) -> bool {
+        let own = |route: &&Route| route.target != Target::Upstream;
+        let mut own = self.routes.iter().take_while(own);
+        own.any(|route| route.patterns.iter().any(|pattern| pattern.matches(path)))
+    }
+
     fn first(
         &self,
         head: &RequestHead<'_>,
@@ -257,19 +264,20 @@ impl Route {
         }
     }
 
-    /// Where another proxy asks. Envoy's paths are judged as the request's own, not here.
+    /// Where another proxy asks, and everything below: a question that came nearly right must not
+    /// reach an app, whose 200 the proxy would take for a yes. What is a question, its dialect
+    /// knows; Envoy's paths are judged as the request's own, not here.
     fn forward_auth(place: usize, door: &config::ForwardAuth, settings: &config::Config) -> Self {
         let target = Target::ForwardAuth(place);
-        let route = Self::endpoint("forward_auth", &door.path, target, settings);
-        let below = door.dialect == config::Dialect::Envoy;
+        let pattern = match door.dialect {
+            config::Dialect::Envoy => format!("{}*/**", door.path),
+            _ => format!("{}/**", door.path),
+        };
         Self {
             cors: Cors::Off,
-            opaque: below,
-            patterns: match below {
-                true => vec![Pattern::new(&format!("{}/**", door.path))],
-                false => route.patterns,
-            },
-            ..route
+            opaque: true,
+            patterns: vec![Pattern::new(&pattern)],
+            ..Self::endpoint("forward_auth", &door.path, target, settings)
         }
     }
 

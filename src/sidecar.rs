@@ -9,7 +9,7 @@ use crate::announced::Announced;
 use crate::body::RequestBody;
 use crate::cors::{Grant, Rules};
 use crate::denial::{Denial, Reason};
-use crate::edge::{Arrival, Edge, Peer};
+use crate::edge::{self, Arrival, Edge, Peer};
 use crate::endpoint::{Endpoints, ForwardAuth};
 use crate::gate::{Admission, Gate};
 use crate::head::{Head, RequestHead};
@@ -78,20 +78,22 @@ impl Worker {
         let mut record = Record::start(&self.sidecar.telemetry, Some(&head), || peer.to_string());
         let mut grant = Grant::default();
         let (http2, grpc) = (head.version == Version::HTTP_2, respond::is_grpc(&head));
+        let manner = self.sidecar.manner(&head, grpc);
+        let asked = matches!(manner, Manner::Door(_));
+        if asked {
+            record.door("forward_auth");
+        }
         let passage = self.answer(peer, head, (body, hints), &mut record, &mut grant);
         let mut response = match passage.await {
             Ok(response) => response,
             Err(denial) => {
-                let mut response = match grpc {
-                    true => respond::grpc_denial(&denial),
-                    false => respond::denial(&denial),
-                };
+                let mut response = self.sidecar.deny(manner, &denial);
                 grant.apply(&mut response.fields);
-                record.denied(denial);
+                record.answered(response.status, Some(denial));
                 response
             }
         };
-        let spoken = match (&response.tunnel, http2, grpc) {
+        let spoken = match (&response.tunnel, http2, grpc && !asked) {
             (Some(_), ..) => Protocol::Tunnel,
             (None, _, true) => Protocol::Grpc,
             (None, true, false) => Protocol::Http2,
@@ -102,14 +104,26 @@ impl Worker {
         response
     }
 
-    /// Answers what cannot be asked: a head that cannot be read, or one without a clear end.
-    pub fn refuse(&self, peer: &Peer, head: Option<&Head>, denial: Denial) -> Response {
-        let mut record = Record::start(&self.sidecar.telemetry, head, || peer.to_string());
-        let mut response = match head.is_some_and(respond::is_grpc) {
-            true => respond::grpc_denial(&denial),
-            false => respond::denial(&denial),
-        };
-        record.denied(denial);
+    /// Answers a request without a clear end.
+    pub fn refuse(&self, peer: &Peer, head: &Head, denial: Denial) -> Response {
+        let record = Record::start(&self.sidecar.telemetry, Some(head), || peer.to_string());
+        let manner = self.sidecar.manner(head, respond::is_grpc(head));
+        self.refused(record, manner, denial)
+    }
+
+    /// Answers a head that cannot be read; `target` as far as it came.
+    pub fn refuse_unread(&self, peer: &Peer, target: &[u8], denial: Denial) -> Response {
+        let record = Record::start(&self.sidecar.telemetry, None, || peer.to_string());
+        let door = self.sidecar.forward_auth.door(target);
+        self.refused(record, door.map_or(Manner::Plain, Manner::Door), denial)
+    }
+
+    fn refused(&self, mut record: Record, manner: Manner, denial: Denial) -> Response {
+        if let Manner::Door(_) = manner {
+            record.door("forward_auth");
+        }
+        let mut response = self.sidecar.deny(manner, &denial);
+        record.answered(response.status, Some(denial));
         response.body.record(record);
         response
     }
@@ -179,34 +193,90 @@ impl Worker {
     }
 }
 
+/// What another proxy may do with a request.
+#[derive(Debug)]
+pub enum Judgement {
+    /// Forward it.
+    Pass(Admission),
+    /// Give its client this answer.
+    Answer(Response),
+}
+
+/// How a refusal is said.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    Plain,
+    /// 200, with the status in fields of its own.
+    Grpc,
+    /// As the proxy of this entry of `forward_auth` reads it.
+    Door(usize),
+}
+
 impl Sidecar {
+    /// How a request's refusal is said, whatever is found out about it.
+    ///
+    /// gRPC says it with 200, which whoever asks about somebody else's request takes for a yes, and
+    /// a question's `Content-Type` is the client's. So nobody who asks hears it: not at a door, not
+    /// at an endpoint, and where there are doors, nowhere, since a proxy may ask beside them.
+    fn manner(&self, head: &Head, grpc: bool) -> Manner {
+        if let Some(door) = self
+            .forward_auth
+            .door(head.target.path_and_query().as_bytes())
+        {
+            return Manner::Door(door);
+        }
+        match grpc && !self.forward_auth.is_asked() && !self.is_own(head) {
+            true => Manner::Grpc,
+            false => Manner::Plain,
+        }
+    }
+
+    /// Whether a request is for one of our own endpoints.
+    fn is_own(&self, head: &Head) -> bool {
+        let path = edge::canonical_path(head.target.path());
+        path.is_ok_and(|path| self.routes.is_own(&path.text))
+    }
+
+    fn deny(&self, manner: Manner, denial: &Denial) -> Response {
+        match manner {
+            Manner::Plain => respond::denial(denial),
+            Manner::Grpc => respond::grpc_denial(denial),
+            Manner::Door(door) => self.forward_auth.deny(door, denial),
+        }
+    }
+
     /// Decides about a request that another proxy describes: the same steps as on the line, from
-    /// where it has arrived up to where it would leave.
+    /// where it has arrived up to where it would leave. A preflight is answered if `preflights` says
+    /// that the proxy can pass that on.
     ///
     /// # Errors
     /// Every denial that the request itself would have got.
     pub async fn judge(
         &self,
-        peer: &Peer,
-        arrival: &Arrival,
-        head: &Head,
+        (peer, arrival, head): (&Peer, &Arrival, &Head),
+        preflights: bool,
         record: &mut Record,
         grant: &mut Grant,
-    ) -> Result<Admission, Denial> {
+    ) -> Result<Judgement, Denial> {
         let request = RequestHead {
             // The proxy's own is not its client's.
             certificate: None,
             ..self.edge.read(peer, arrival, head)?
         };
-        record.describes(head, request.client);
 
         let route = self.routes.find_to_app(&request)?;
         record.route(route.index);
         *grant = self.cors.grant(route, &request);
 
+        let preflight = || self.cors.preflight(route, &request);
+        if let Some(mut response) = preflights.then(preflight).flatten() {
+            grant.apply(&mut response.fields);
+            return Ok(Judgement::Answer(response));
+        }
+
         let admission = self.gate.admit(&request, route).await?;
         record.admitted(admission.verified());
-        Ok(admission)
+        Ok(Judgement::Pass(admission))
     }
 
     /// Answers another proxy, which asks in place of its client.
@@ -223,25 +293,35 @@ impl Sidecar {
         }
         record.door("forward_auth");
         let described = self.forward_auth.describe(door, &mut head);
+        if described.is_ok() {
+            record.describes(&head, arrival.forwarding.client());
+        }
         let arrival = described.and_then(|scheme| self.edge.receive_asked(arrival, &head, scheme));
-        let decided = match arrival {
-            Ok(arrival) => self.judge(peer, &arrival, &head, record, grant).await,
+        let preflights = self.forward_auth.answers_preflights(door);
+        let judged = match arrival {
+            Ok(arrival) => {
+                let described = (peer, &arrival, &*head);
+                self.judge(described, preflights, record, grant).await
+            }
             Err(denial) => Err(denial),
         };
-        let response = match &decided {
-            Ok(admission) => {
+        let (response, denial) = match judged {
+            Ok(Judgement::Pass(admission)) => {
                 let mut lines = Vec::new();
-                self.upstream.announce(admission, &mut lines);
+                self.upstream.announce(&admission, &mut lines);
                 let headers = self.announced.headers(&lines);
-                self.forward_auth.allow(door, &head, admission, headers)
+                let mut response = self.forward_auth.allow(door, &head, &admission, headers);
+                grant.apply_to_app(&mut response.fields);
+                (response, None)
             }
+            Ok(Judgement::Answer(response)) => (response, None),
             Err(denial) => {
-                let mut response = self.forward_auth.deny(door, denial);
+                let mut response = self.forward_auth.deny(door, &denial);
                 grant.apply(&mut response.fields);
-                response
+                (response, Some(denial))
             }
         };
-        record.answered(response.status, decided.err());
+        record.answered(response.status, denial);
         Ok(response)
     }
 }

@@ -1,6 +1,7 @@
 //! A configuration is good, or every problem in it is said with line, key and remedy.
 
 mod accounts;
+mod doors;
 mod files;
 mod good;
 mod problems;

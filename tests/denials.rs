@@ -226,6 +226,16 @@ fn scene(reason: Reason) -> Option<Scene> {
             );
             lines(Stage::new().usher(&doors), "")
         }
+        Reason::HeaderRefused => {
+            let doors =
+                "trusted_proxies: [127.0.0.1]\nforward_auth: { path: /door, dialect: caddy }";
+            let question = format!(
+                "GET /door HTTP/1.1\r\nHost: usher\r\nX-Forwarded-Method: GET\r\nX-Forwarded-Uri: {PATH}\r\n\
+                 X-Forwarded-Host: app.test\r\nX-Forwarded-Proto: http\r\nX-Forwarded-For: 192.0.2.7\r\n\
+                 X--User-Id: root\r\n\r\n"
+            );
+            bytes(Stage::new().usher(doors), question)
+        }
         Reason::TokenTwice => lines(Stage::new().usher(""), &bearer("x").repeat(2)),
         Reason::TokenMissing => lines(Stage::new().usher(""), ""),
         Reason::SchemeRefused => lines(Stage::new().usher(""), "Authorization: Basic YTpi\r\n"),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use envoy_types::ext_authz::v3::pb::{
     Address, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderAppendAction, HeaderValue,
-    HttpResponse, OkHttpResponse,
+    HeaderValueOption, HttpResponse, OkHttpResponse,
 };
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{self as core, HeaderMap, SocketAddress};
@@ -446,24 +446,208 @@ fn only_trusted_proxies_may_ask() {
     );
 }
 
-#[test]
-fn many_users_on_one_connection_are_told_apart() {
-    let (issuer, usher) = start("");
-    let users: Vec<_> = (0..300).map(|turn| format!("user-{}", turn % 17)).collect();
-    let questions = users.iter().enumerate().map(|(turn, user)| {
-        let bearer = format!("Bearer {}", issuer.token(user));
-        let path = if turn % 5 == 0 { "/public/x" } else { "/x" };
-        question(path, &[("authorization", &bearer)])
-    });
-    let answers = ask_all(usher.ext_authz.unwrap(), questions.collect());
-    for (turn, (answer, user)) in answers.iter().zip(&users).enumerate() {
-        let answer = answer.as_ref().unwrap();
-        let id = set(yes(answer))
-            .into_iter()
-            .find(|(name, _)| *name == "x-user-id");
-        assert_eq!(id, (turn % 5 != 0).then_some(("x-user-id", user.as_str())));
+/// What a user asks in a crowd: sometimes without a token, or for what is public or an admin's.
+fn of_the_crowd(user: usize, token: &str) -> (CheckRequest, i32, bool) {
+    let bearer = format!("Bearer {token}");
+    let with = [("authorization", bearer.as_str())];
+    match user % 5 {
+        0 => (question("/public/x", &with), 0, false),
+        1 => (question("/admin/x", &with), 403, false),
+        2 => (question("/x", &[]), 401, false),
+        _ => (question("/x", &with), 0, true),
     }
-    assert_eq!(answers.len(), 300);
+}
+
+/// As Envoy does: one connection, on which very many questions are under way.
+#[test]
+fn thousands_of_users_at_once_on_one_connection_are_told_apart() {
+    const USERS: usize = 3000;
+    let (issuer, usher) = start("");
+    let tokens = (0..USERS).map(|user| issuer.token(&format!("user-{user}")));
+    let tokens: Vec<_> = tokens.collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = { runtime }.worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let address = usher.ext_authz.unwrap();
+        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let mut all = tokio::task::JoinSet::new();
+        for (user, token) in tokens.into_iter().enumerate() {
+            let mut client = AuthorizationClient::new(channel.clone());
+            all.spawn(async move {
+                let (question, wanted, known) = of_the_crowd(user, &token);
+                let answer = client.check(question).await.unwrap().into_inner();
+                if wanted != 0 {
+                    return assert_eq!(status(&answer), wanted);
+                }
+                let set = set(yes(&answer));
+                let id = set.iter().find(|(name, _)| *name == "x-user-id");
+                let name = format!("user-{user}");
+                assert_eq!(id, known.then_some(&("x-user-id", name.as_str())));
+            });
+        }
+        let mut answered = 0;
+        while let Some(done) = all.join_next().await {
+            done.unwrap();
+            answered += 1;
+        }
+        assert_eq!(answered, USERS);
+    });
+}
+
+/// All that usher would have taken out itself, and nothing that Envoy needs or says.
+#[test]
+fn a_yes_removes_what_would_not_have_been_forwarded() {
+    let (issuer, usher) = start("limits: { header_count: 300 }\n");
+    let token = format!("Bearer {}", issuer.token("alice"));
+    let mut sent = vec![("authorization", token.as_str())];
+    let plain: Vec<_> = usher::headers::guarded().collect();
+    let odd: Vec<_> = plain
+        .iter()
+        .filter(|name| name.contains('-'))
+        .map(|name| name.replace('-', "_"))
+        .collect();
+    sent.extend(plain.iter().map(|name| (*name, "http")));
+    sent.extend(odd.iter().map(|name| (name.as_str(), "http")));
+    sent.extend([
+        ("x-mine", "stays"),
+        ("connection", "x-nominated"),
+        ("x-nominated", "goes"),
+    ]);
+    sent.retain(|(name, _)| *name != "expect");
+    let answer = ask(&usher, question("/x", &sent));
+    let ok = yes(&answer);
+    let gone = |name: &str| {
+        ok.headers_to_remove
+            .iter()
+            .filter(|gone| *gone == name)
+            .count()
+    };
+    let kept = [
+        "connection",
+        "expect",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "x-envoy-external-address",
+        "x-envoy-internal",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-mine",
+    ];
+    let set: Vec<_> = set(ok).into_iter().map(|(name, _)| name).collect();
+    let mut names = 0;
+    for name in sent.iter().map(|(name, _)| *name) {
+        let wanted = usize::from(!kept.contains(&name) && !set.contains(&name));
+        assert_eq!(gone(name), wanted, "{name}");
+        names += 1;
+    }
+    assert!(names > 170, "{names}");
+    // Also where Envoy's own client is a proxy that is trusted.
+    let local = |path: &str, name: &str| {
+        let mut question = question(path, &[(name, "evil.test"), ("authorization", &token)]);
+        let peer = question
+            .attributes
+            .as_mut()
+            .unwrap()
+            .source
+            .as_mut()
+            .unwrap();
+        let address = peer.address.as_mut().unwrap().address.as_mut().unwrap();
+        let Address::SocketAddress(socket) = address else {
+            panic!("{address:?}");
+        };
+        socket.address = "127.0.0.1".to_owned();
+        ask(&usher, question)
+    };
+    for name in [
+        "x-forwarded-host",
+        "forwarded",
+        "x-original-url",
+        "x-rewrite-url",
+    ] {
+        let answer = local("/x", name);
+        assert!(
+            yes(&answer).headers_to_remove.contains(&name.to_owned()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn pages_hear_what_they_may_read() {
+    let routes =
+        "  - { path: /pages/**, cors: ['https://page.test'] }\n  - { path: /own/**, cors: pass }\n";
+    let (issuer, usher) = start(routes);
+    let token = format!("Bearer {}", issuer.token("alice"));
+    let page = ("origin", "https://page.test");
+    let preflight = |path: &str, origin: &str| {
+        let lines = [("origin", origin), ("access-control-request-method", "PUT")];
+        let mut question = question(path, &lines);
+        let attributes = question.attributes.as_mut().unwrap();
+        let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
+        http.method = "OPTIONS".to_owned();
+        ask(&usher, question)
+    };
+    let fields = |options: &[HeaderValueOption]| {
+        let pairs = options.iter().map(|option| {
+            let header = option.header.as_ref().unwrap();
+            (
+                header.key.clone(),
+                header.value.clone(),
+                option.append_action,
+            )
+        });
+        pairs.collect::<Vec<_>>()
+    };
+    let value = |options: &[HeaderValueOption], name: &str| {
+        let found = fields(options).into_iter().find(|(key, ..)| key == name);
+        found.map(|(_, value, _)| value)
+    };
+    let answer = preflight("/pages/x", "https://page.test");
+    let (denied, status) = no(&answer);
+    assert_eq!(status, 204);
+    for (name, wanted) in [
+        ("access-control-allow-origin", "https://page.test"),
+        ("access-control-allow-methods", "PUT"),
+        ("access-control-max-age", "600"),
+    ] {
+        assert_eq!(value(&denied.headers, name).as_deref(), Some(wanted));
+    }
+    // Each line of a list stays.
+    let vary: Vec<_> = fields(&denied.headers)
+        .into_iter()
+        .filter(|(name, ..)| name == "vary")
+        .collect();
+    assert_eq!(vary.len(), 3, "{vary:?}");
+    let append = i32::from(HeaderAppendAction::AppendIfExistsOrAdd);
+    assert!(vary[1..].iter().all(|(.., how)| *how == append), "{vary:?}");
+    assert_eq!(metadata(&answer), []);
+    assert_eq!(usher.line("/pages/x")["outcome"], "answered");
+    let answer = preflight("/pages/x", "https://evil.test");
+    assert_eq!(
+        value(&no(&answer).0.headers, "access-control-allow-origin"),
+        None
+    );
+    yes(&preflight("/own/x", "https://page.test"));
+    assert_eq!(self::status(&preflight("/x", "https://page.test")), 401);
+
+    let answer = ask(&usher, question("/pages/x", &[page]));
+    let allowed = value(&no(&answer).0.headers, "access-control-allow-origin");
+    assert_eq!(allowed.as_deref(), Some("https://page.test"));
+    let answer = ask(
+        &usher,
+        question("/pages/x", &[page, ("authorization", &token)]),
+    );
+    let told = &yes(&answer).response_headers_to_add;
+    let allowed = value(told, "access-control-allow-origin");
+    assert_eq!(allowed.as_deref(), Some("https://page.test"));
+    let vary = fields(told).into_iter().find(|(name, ..)| name == "vary");
+    assert_eq!(vary, Some(("vary".to_owned(), "origin".to_owned(), append)));
+    for path in ["/own/x", "/x"] {
+        let answer = ask(&usher, question(path, &[page, ("authorization", &token)]));
+        assert_eq!(yes(&answer).response_headers_to_add, [], "{path}");
+    }
 }
 
 #[test]

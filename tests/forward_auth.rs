@@ -1,13 +1,14 @@
 //! Other proxies describe a request, each in its own words, and learn what usher would have done.
 
-use std::thread;
+mod crowd;
+mod disguise;
+mod early;
+mod pages;
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use crate::common::issuer::now;
-use crate::common::{App, Client, Issuer, Reply, Usher};
+use crate::common::{App, Issuer, Reply, Usher};
 
 /// One path for each dialect, and routes of every kind.
 pub(crate) const DOORS: &str = r#"
@@ -94,6 +95,14 @@ fn start(more: &str) -> (App, Issuer, Usher) {
     (app, issuer, usher)
 }
 
+/// The status of a client's mistake: nginx knows 401 and 403 alone.
+pub(crate) fn mistake(dialect: &str) -> u16 {
+    match dialect {
+        "nginx" | "ingress" => 403,
+        _ => 400,
+    }
+}
+
 /// No identity header says anything.
 #[track_caller]
 fn says_nobody(reply: &Reply) {
@@ -126,7 +135,7 @@ fn every_dialect_gets_the_same_verdict() {
         issuer.token("alice"),
         issuer.token_with("root", json!({ "roles": ["admin"] })),
     );
-    let forged = "X-User-Id: mallory\r\nx_user_id: mallory\r\nX-User-Provisioned: no\r\n";
+    let forged = "X-User-Id: mallory\r\nx-user-id: mallory\r\nX-User-Provisioned: no\r\n";
     for dialect in DIALECTS {
         let get = |target: &str, lines: &str| ask(&usher, dialect, target, lines);
         let reply = get("/x?y=1", forged);
@@ -225,10 +234,8 @@ fn the_rules_are_about_the_described_request() {
         assert_eq!(status("GET", "/_usher/nginx", "app.test"), 401, "{dialect}");
         for method in ["CONNECT", "TRACE"] {
             let refused = status(method, "/public/x", "app.test");
-            assert!(
-                [403, 405].contains(&refused),
-                "{dialect} {method}: {refused}"
-            );
+            let wanted = if mistake(dialect) == 403 { 403 } else { 405 };
+            assert_eq!(refused, wanted, "{dialect} {method}");
         }
         for host in [
             "evil.test;for=1",
@@ -239,11 +246,11 @@ fn the_rules_are_about_the_described_request() {
             "a?b",
         ] {
             let refused = status("GET", "/public/x", host);
-            assert!([400, 403].contains(&refused), "{dialect} {host}: {refused}");
+            assert_eq!(refused, mistake(dialect), "{dialect} {host}");
         }
         let twice = bearer(&issuer.token("a")).repeat(2);
         let refused = ask(&usher, dialect, "/x", &twice).status;
-        assert!([400, 403].contains(&refused), "{dialect}: {refused}");
+        assert_eq!(refused, mistake(dialect), "{dialect}");
     }
 }
 
@@ -370,15 +377,12 @@ fn a_word_that_is_missing_or_repeated_is_a_refusal() {
             let missing = usher.raw(good.replace(&line, "")).status;
             assert_eq!(missing == 200, optional, "{dialect} without {line}");
             let repeated = usher.raw(good.replace(&line, &line.repeat(2))).status;
-            assert!(
-                [400, 403].contains(&repeated),
-                "{dialect}: {repeated} to two {line}"
-            );
-            // Another spelling of the word is no word.
+            assert_eq!(repeated, mistake(dialect), "{dialect}: two {line}");
+            // Another spelling of the word is no word, and a client's.
             let (name, value) = line.split_once(':').unwrap();
             let alias = format!("{}:{value}", name.replace('-', "_"));
             let aliased = usher.raw(good.replace(&line, &alias)).status;
-            assert_eq!(aliased == 200, optional, "{dialect} {alias}");
+            assert_eq!(aliased, mistake(dialect), "{dialect} {alias}");
             cases += 1;
         }
     }
@@ -447,41 +451,6 @@ fn a_page_of_another_site_opens_no_socket_with_a_cookie() {
 }
 
 #[test]
-fn preflights_are_the_apps_and_denials_can_be_read() {
-    let (_app, _issuer, usher) = start("");
-    let preflight = "Origin: https://page.test\r\nAccess-Control-Request-Method: PUT\r\n";
-    for dialect in DIALECTS {
-        let options = |target| {
-            let asked = Asked {
-                method: "OPTIONS",
-                target,
-                host: "app.test",
-                lines: preflight,
-            };
-            usher.raw(question(dialect, &asked))
-        };
-        says_nobody(&options("/own-cors/x"));
-        // usher cannot answer in the app's place here, so the preflight is as any request.
-        let reply = options("/api.v1/x");
-        assert_eq!(reply.status, 401, "{dialect}");
-        assert_eq!(
-            reply.header("access-control-allow-origin"),
-            Some("https://page.test")
-        );
-        let reply = ask(
-            &usher,
-            dialect,
-            "/api.v1/x",
-            "Origin: https://evil.test\r\n",
-        );
-        assert_eq!(
-            (reply.status, reply.header("access-control-allow-origin")),
-            (401, None)
-        );
-    }
-}
-
-#[test]
 fn the_log_is_about_the_described_request() {
     let (_app, issuer, usher) = start("");
     let token = bearer(&issuer.token("alice"));
@@ -540,8 +509,8 @@ fn a_yes_may_be_kept_for_as_long_as_it_is_true() {
     assert_eq!(
         reply.header("vary"),
         Some(
-            "authorization, x-token, cookie, origin, host, x-original-method, x-original-uri, \
-              x-forwarded-proto, x-forwarded-for"
+            "authorization, x-token, cookie, host, x-original-method, x-original-uri, x-forwarded-proto, \
+              x-forwarded-for"
         )
     );
     // nginx keeps nothing whose `Vary` is longer.
@@ -630,96 +599,4 @@ fn a_body_that_is_announced_and_never_sent_is_not_waited_for() {
         assert_eq!(ask(&usher, dialect, "/x", &lines).status, 200, "{dialect}");
     }
     assert!(started.elapsed() < std::time::Duration::from_secs(1));
-}
-
-/// Many users through few connections that proxies keep, in any order, some of them refused:
-/// each answer is about its own request.
-#[test]
-fn no_identity_leaks_into_the_next_answer() {
-    let (_app, issuer, usher) = start("");
-    let tokens: Vec<_> = (0..40)
-        .map(|user| issuer.token(&format!("user-{user}")))
-        .collect();
-    let tokens = &tokens;
-    let address = usher.address;
-    thread::scope(|scope| {
-        for dialect in DIALECTS {
-            scope.spawn(move || interleave(dialect, &|| Client::connect(address), tokens));
-        }
-    });
-}
-
-fn interleave(dialect: &str, connect: &dyn Fn() -> Client, tokens: &[String]) {
-    let mut runner = TestRunner::new(Config {
-        cases: 12,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    // Who asks, on which of three connections, and what.
-    let requests = prop::collection::vec((0..tokens.len(), 0..3_usize, 0..4_u8), 60);
-    runner
-        .run(&requests, |requests| {
-            let mut connections: Vec<_> = (0..3).map(|_| connect()).collect();
-            for (user, connection, kind) in requests {
-                let token = bearer(&tokens[user]);
-                let (target, lines, status) = match kind {
-                    0 => ("/public/x", token.as_str(), 200),
-                    1 => ("/admin/x", token.as_str(), 403),
-                    2 => ("/x", "", 401),
-                    _ => ("/x", token.as_str(), 200),
-                };
-                let asked = Asked {
-                    method: "GET",
-                    target,
-                    host: "app.test",
-                    lines,
-                };
-                let client = &mut connections[connection];
-                client.send(question(dialect, &asked));
-                let reply = client.reply().expect("an answer");
-                prop_assert_eq!(reply.status, status);
-                let expected = format!("user-{user}");
-                let expected = match kind {
-                    0 => Some(""),
-                    1 | 2 => None,
-                    _ => Some(expected.as_str()),
-                };
-                prop_assert_eq!(reply.header("x-user-id"), expected);
-            }
-            Ok(())
-        })
-        .unwrap();
-}
-
-#[test]
-fn a_proxy_may_ask_over_a_unix_socket() {
-    let (app, issuer) = (App::start(), Issuer::new());
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("usher.sock");
-    let listen = format!("listen: unix:{}\n", path.display());
-    let tokens: Vec<_> = (0..10)
-        .map(|user| issuer.token(&format!("user-{user}")))
-        .collect();
-    {
-        let doors = DOORS.replace("127.0.0.1/32", "unix");
-        let usher = Usher::start(&app, &issuer, &format!("{listen}{doors}"));
-        for dialect in DIALECTS {
-            interleave(dialect, &|| Client::over_unix(&path), &tokens);
-        }
-        drop(usher);
-    }
-    // A socket is no proxy's by itself.
-    let usher = Usher::start(&app, &issuer, &format!("{listen}{DOORS}"));
-    for dialect in DIALECTS {
-        let asked = Asked {
-            method: "GET",
-            target: "/public/x",
-            host: "app.test",
-            lines: "",
-        };
-        let mut client = Client::over_unix(&path);
-        client.send(question(dialect, &asked));
-        assert_eq!(client.reply().unwrap().status, 403, "{dialect}");
-    }
-    drop(usher);
 }

@@ -66,6 +66,36 @@ struct Operation {
     paths: Vec<String>,
 }
 
+/// The part of the values of Istio's chart `istiod` that the examples use.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct MeshValues {
+    mesh_config: MeshConfig,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct MeshConfig {
+    extension_providers: Vec<ExtensionProvider>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ExtensionProvider {
+    name: String,
+    envoy_ext_authz_grpc: EnvoyExtAuthzGrpc,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct EnvoyExtAuthzGrpc {
+    service: String,
+    port: u16,
+    timeout: String,
+    fail_open: bool,
+    status_on_error: String,
+}
+
 /// The objects of a file.
 fn objects(text: &str) -> Vec<Value> {
     let documents = text.split("\n---\n");
@@ -89,6 +119,8 @@ fn written(object: &Value) -> Result<Value, String> {
         ("networking.k8s.io/v1", "Ingress") => typed::<Ingress>(object),
         ("networking.k8s.io/v1", "NetworkPolicy") => typed::<NetworkPolicy>(object),
         ("security.istio.io/v1", "AuthorizationPolicy") => typed::<AuthorizationPolicy>(object),
+        // Values of a chart are no object of Kubernetes.
+        ("", "") => typed::<MeshValues>(object),
         other => Err(format!("no type for {other:?}")),
     }
 }
@@ -144,13 +176,13 @@ fn files() -> Vec<(String, String)> {
 #[test]
 fn every_object_is_what_kubernetes_takes() {
     let files = files();
-    assert_eq!(files.len(), 3);
+    assert_eq!(files.len(), 4);
     let mut count = 0;
     for (file, text) in files {
         assert_eq!(problems(&text), [""; 0], "{file}");
         count += objects(&text).len();
     }
-    assert_eq!(count, 4 + 5 + 3);
+    assert_eq!(count, 4 + 5 + 5 + 1);
 }
 
 #[test]
@@ -183,6 +215,96 @@ fn a_field_that_is_misspelt_or_misplaced_is_found() {
         problems(&istio.replace("action: CUSTOM", "acton: CUSTOM")),
         [""; 0]
     );
+    let (_, mesh) = files()
+        .into_iter()
+        .find(|(file, _)| file.ends_with("istio-mesh.yaml"))
+        .unwrap();
+    for (right, wrong) in [
+        ("failOpen: false", "failOpen: \"no\""),
+        ("failOpen:", "failopen:"),
+        ("envoyExtAuthzGrpc:", "envoyExtAuthzHttp:"),
+        ("port: 9902", "port: '9902'"),
+        ("meshConfig:", "meshconfig:"),
+    ] {
+        assert!(mesh.contains(right), "{right}");
+        assert_ne!(problems(&mesh.replace(right, wrong)), [""; 0], "{wrong}");
+    }
+}
+
+/// What one object says of another is true: names, namespaces and ports.
+#[test]
+fn the_mesh_finds_usher_and_the_policies_fit() {
+    let text = |name: &str| {
+        let mut files = files().into_iter();
+        let found = files.find(|(file, _)| file.ends_with(name));
+        found.unwrap().1
+    };
+    let mesh = &objects(&text("istio-mesh.yaml"))[0]["meshConfig"]["extensionProviders"][0];
+    let provider = &mesh["envoyExtAuthzGrpc"];
+    assert_eq!(provider["failOpen"], false);
+    let istio = objects(&text("istio.yaml"));
+    let of = |kind: &str| {
+        let mut found = istio.iter().filter(|object| object["kind"] == kind);
+        let first = found.next().unwrap();
+        assert!(found.next().is_none(), "{kind}");
+        first
+    };
+    let (service, policy) = (of("Service"), of("NetworkPolicy"));
+    let name = |object: &Value| {
+        let part = |part: &str| object["metadata"][part].as_str().unwrap().to_owned();
+        format!("{}.{}.svc.cluster.local", part("name"), part("namespace"))
+    };
+    assert_eq!(provider["service"], name(service));
+    let port = &service["spec"]["ports"][0];
+    assert_eq!(
+        [&provider["port"], &provider["port"]],
+        [&port["port"], &port["targetPort"]]
+    );
+    assert_eq!(
+        mesh["name"],
+        of("AuthorizationPolicy")["spec"]["provider"]["name"]
+    );
+    let rule = &policy["spec"]["ingress"][0];
+    assert_eq!(
+        rule["ports"],
+        serde_json::json!([{ "protocol": "TCP", "port": port["port"] }])
+    );
+    let gateway = &of("AuthorizationPolicy")["spec"]["selector"];
+    assert_eq!(&rule["from"][0]["podSelector"], gateway);
+    let template = &of("Deployment")["spec"]["template"];
+    assert_eq!(
+        policy["spec"]["podSelector"]["matchLabels"],
+        template["metadata"]["labels"]
+    );
+    let config = of("ConfigMap")["data"]["usher.yaml"].as_str().unwrap();
+    let config = usher::config::parse(
+        &config.replace(
+            "secret_file: /run/secrets/usher/jwt",
+            "secret: kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To6Qz3Wx0C",
+        ),
+        "usher.yaml",
+        &|_| None,
+    );
+    let config = config
+        .unwrap_or_else(|problems| panic!("{problems:?}"))
+        .config;
+    let asked_at = config.ext_authz.unwrap().listen;
+    assert_eq!(port["targetPort"], asked_at.port());
+    // Nobody but the gateway's Envoy reaches a port of usher's.
+    assert!(!asked_at.ip().is_loopback());
+    let listen = config.listeners[0].listen.to_string();
+    assert!(listen.starts_with("127.0.0.1:"), "{listen}");
+    // All of it is where the service says.
+    for object in istio
+        .iter()
+        .filter(|object| object["kind"] != "AuthorizationPolicy")
+    {
+        assert_eq!(
+            object["metadata"]["namespace"], "usher",
+            "{}",
+            object["kind"]
+        );
+    }
 }
 
 /// The configurations within the manifests are ones that usher takes.
@@ -205,5 +327,5 @@ fn the_configurations_within_are_good() {
             count += 1;
         }
     }
-    assert_eq!(count, 2);
+    assert_eq!(count, 3);
 }

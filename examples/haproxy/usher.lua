@@ -1,4 +1,4 @@
--- Asks usher about a request: the action `lua.usher`, for HAProxy 2.6 or newer.
+-- Asks usher about a request: the actions `lua.usher` and `lua.usher_answered`, for HAProxy 2.6 or newer.
 --
 -- A yes sets the identity headers and `txn.usher` to `passed`. A no is answered at once, as usher
 -- said it. Whatever goes wrong here leaves `txn.usher` unset, and haproxy.cfg lets nobody pass then.
@@ -15,16 +15,34 @@ local ASIDE = {
     "te", "trailer", "transfer-encoding", "upgrade",
 }
 
--- What a no carries on to the client.
-local PASSED_ON = { "www-authenticate", "retry-after", "content-type", "cache-control" }
+-- What tells browsers whose pages may read an answer, usher's or the app's (`cors` in usher.yaml).
+local READABLE = {
+    "access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers", "vary",
+}
+
+-- What else usher's own answer says to the client: a no, or the answer to a preflight.
+local PASSED_ON = {
+    "www-authenticate", "retry-after", "content-type", "cache-control", "allow",
+    "access-control-allow-methods", "access-control-allow-headers", "access-control-max-age",
+}
 
 -- A header's values, which HAProxy counts from 0.
 local function values(given)
     local list = {}
-    for place = 0, #given do
+    for place = 0, given and #given or -1 do
         list[#list + 1] = given[place]
     end
     return list
+end
+
+-- Whether the client wants a WebSocket.
+local function is_websocket(headers)
+    for _, value in ipairs(headers["upgrade"] or {}) do
+        if value:lower():find("websocket", 1, true) then
+            return true
+        end
+    end
+    return false
 end
 
 -- The client's headers, and the request in the words of `dialect: haproxy`.
@@ -34,12 +52,17 @@ local function describe(txn)
         headers[name] = values(given)
     end
     headers["x-forwarded-host"] = headers["host"]
+    if is_websocket(headers) and not headers["sec-websocket-key"] then
+        -- It came over HTTP/2, and HAProxy makes a key later. usher knows a WebSocket by it.
+        headers["sec-websocket-key"] = { "to-be-made" }
+    end
     for _, name in ipairs(ASIDE) do
         headers[name] = nil
     end
     headers["x-forwarded-method"] = { txn.f:method() }
     headers["x-forwarded-uri"] = { txn.f:pathq() }
-    headers["x-forwarded-proto"] = { txn.f:ssl_fc() == 1 and "https" or "http" }
+    local secure = txn.f:ssl_fc() -- 1, or true, as `tune.lua.bool-sample-conversion` says
+    headers["x-forwarded-proto"] = { (secure == 1 or secure == true) and "https" or "http" }
     headers["x-forwarded-for"] = { txn.f:src() }
     return headers
 end
@@ -50,10 +73,11 @@ end
 
 local function refuse(txn, response)
     local reply = txn:reply({ status = response.status, body = response.body })
-    for _, name in ipairs(PASSED_ON) do
-        local value = first(response.headers, name)
-        if value ~= "" then
-            reply:add_header(name, value)
+    for _, names in ipairs({ PASSED_ON, READABLE }) do
+        for _, name in ipairs(names) do
+            for _, value in ipairs(values(response.headers[name])) do
+                reply:add_header(name, value)
+            end
         end
     end
     txn:done(reply)
@@ -76,5 +100,19 @@ core.register_action("usher", { "http-req" }, function(txn)
             txn.http:req_set_header(name, value)
         end
     end
+    txn:set_priv(response.headers)
     txn:set_var("txn.usher", "passed")
+end, 0)
+
+-- Makes the app's answer readable, where that is usher's business.
+core.register_action("usher_answered", { "http-res" }, function(txn)
+    local headers = txn:get_priv() or {}
+    for _, name in ipairs(READABLE) do
+        local value = first(headers, name)
+        if value ~= "" and name == "vary" then
+            txn.http:res_add_header(name, value)
+        elseif value ~= "" then
+            txn.http:res_set_header(name, value)
+        end
+    end
 end, 0)

@@ -128,6 +128,12 @@ impl Config {
         all
     }
 
+    /// Whether usher says on some route which pages may read the app's answers.
+    pub fn answers_pages(&self) -> bool {
+        let pages = |route: &Route| matches!(route.cors, RouteCors::Origins(_));
+        self.routes.iter().any(pages)
+    }
+
     /// The place among [`Self::upstreams`] of the one that `own` says, or else of the global one.
     pub fn place_of(&self, own: Option<&Upstream>) -> Option<usize> {
         let wanted = own.or(self.upstream.as_ref())?;

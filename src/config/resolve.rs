@@ -112,8 +112,12 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
     let mut taken: Vec<_> = listeners.iter().map(|one| one.listen.clone()).collect();
     taken.extend(admin.map(Listen::Tcp));
     let ext_authz = front_door::ext_authz(file.ext_authz.as_ref(), &taken, cx);
-    let forward_auth =
-        front_door::forward_auth(file.forward_auth.as_ref(), &endpoints.paths(), &routes, cx);
+    let neighbours = front_door::Neighbours {
+        endpoints: endpoints.paths(),
+        accounts: accounts.as_ref().map_or_else(Vec::new, accounts::paths),
+        routes: &routes,
+    };
+    let doors = front_door::forward_auth(file.forward_auth.as_ref(), &neighbours, cx);
     let trusted_proxies = proxy::trusted(&file.trusted_proxies.unwrap_or_default(), cx);
     front_door::check_trust(
         file.forward_auth.is_some(),
@@ -134,6 +138,7 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
     let control = control::resolve(file.control.as_ref(), &taken, file.revocation.is_some(), cx);
     let limits = file.limits.unwrap_or_default();
     let tokens = token::resolve(&file.tokens.unwrap_or_default(), &limits, &headers, cx);
+    front_door::check_reach(&doors, &routes, &tokens.from, cx);
     Config {
         listeners,
         admin,
@@ -149,7 +154,7 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         cors: cors::resolve(&file.cors.unwrap_or_default(), cx),
         routes,
         trusted_proxies,
-        forward_auth,
+        forward_auth: doors.into_iter().map(|(_, door)| door).collect(),
         ext_authz,
         revocation,
         control,

@@ -9,13 +9,10 @@ use crate::config::Dialect;
 use crate::denial::{Denial, Reason};
 use crate::fields::Fields;
 use crate::head::{Head, Scheme, Target};
-use crate::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
-
-const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
-const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
-const X_ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
-const X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
+use crate::headers::{
+    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_METHOD, X_FORWARDED_PROTO, X_FORWARDED_URI,
+    X_ORIGINAL_METHOD, X_ORIGINAL_URI, X_ORIGINAL_URL,
+};
 
 /// Words of one dialect or another. Once read, they describe nothing any more.
 static WORDS: [HeaderName; 7] = [
@@ -27,34 +24,6 @@ static WORDS: [HeaderName; 7] = [
     X_ORIGINAL_URI,
     X_ORIGINAL_URL,
 ];
-
-/// `X-Forwarded-Method`, `-Uri`, `-Host`, `-Proto` and `-For`.
-static FORWARDED: [HeaderName; 5] = [
-    X_FORWARDED_METHOD,
-    X_FORWARDED_URI,
-    X_FORWARDED_HOST,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_FOR,
-];
-static NGINX: [HeaderName; 5] = [
-    header::HOST,
-    X_ORIGINAL_METHOD,
-    X_ORIGINAL_URI,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_FOR,
-];
-static INGRESS_NGINX: [HeaderName; 3] = [X_ORIGINAL_METHOD, X_ORIGINAL_URL, X_FORWARDED_FOR];
-static ENVOY: [HeaderName; 3] = [header::HOST, X_FORWARDED_PROTO, X_FORWARDED_FOR];
-
-/// The headers that describe a request in a dialect; each can change the verdict.
-pub fn words(dialect: Dialect) -> &'static [HeaderName] {
-    match dialect {
-        Dialect::Nginx => &NGINX,
-        Dialect::IngressNginx => &INGRESS_NGINX,
-        Dialect::Traefik | Dialect::Caddy | Dialect::Haproxy => &FORWARDED,
-        Dialect::Envoy => &ENVOY,
-    }
-}
 
 const BAD_TARGET: Denial = Denial::new(
     Reason::BadTarget,
@@ -73,13 +42,16 @@ struct Described<'a> {
 
 /// Turns the head of a question, already stripped, into the head of the request that it is about;
 /// tells its scheme where the proxy does.
-/// `path` is where the question came, without what the dialect appends to it.
+/// `path` is where questions come, without what the dialect appends to it.
 ///
 /// # Errors
-/// `DescriptionRefused` for words that are missing, repeated, or no words of the dialect;
-/// `BadTarget` for a target that has more than one reading.
+/// `DescriptionRefused` for a question at another path, and for words that are missing, repeated,
+/// or no words of the dialect; `BadTarget` for a target that has more than one reading.
 pub fn describe(dialect: Dialect, path: &str, head: &mut Head) -> Result<Option<Scheme>, Denial> {
     let fields = &head.fields;
+    if dialect != Dialect::Envoy && head.target.path() != path {
+        return Err(misplaced(path));
+    }
     let described = match dialect {
         Dialect::Nginx => nginx(fields),
         Dialect::IngressNginx => ingress_nginx(fields),
@@ -162,7 +134,8 @@ fn envoy<'a>(path: &str, head: &'a Head) -> Result<Described<'a>, Denial> {
     maybe(&head.fields, &X_FORWARDED_FOR)?;
     let scheme = maybe(&head.fields, &X_FORWARDED_PROTO)?;
     let asked = head.target.path_and_query().strip_prefix(path);
-    let asked = asked.ok_or_else(|| refused("the path does not begin with the configured one"))?;
+    let asked = asked.filter(|asked| asked.starts_with('/'));
+    let asked = asked.ok_or_else(|| misplaced(path))?;
     if head.target.had_fragment() {
         // We would judge less than Envoy forwards.
         return Err(BAD_TARGET);
@@ -173,6 +146,16 @@ fn envoy<'a>(path: &str, head: &'a Head) -> Result<Described<'a>, Denial> {
         host: None,
         scheme: scheme.map(self::scheme).transpose()?,
     })
+}
+
+/// Whoever set up the proxy reads the log, and not the answer.
+fn misplaced(path: &str) -> Denial {
+    Denial::because(
+        Reason::DescriptionRefused,
+        format!(
+            "this is below `{path}` and no question: a proxy asks at `{path}` itself; Envoy puts that before the request's own path"
+        ),
+    )
 }
 
 fn method(text: &[u8]) -> Result<Method, Denial> {

@@ -248,11 +248,22 @@ fn client(fields: &Fields, proxies: &[TrustedProxy]) -> Option<IpAddr> {
     for entry in entries {
         let address = address(entry)?;
         last = Some(address);
-        if !super::is_trusted(proxies, Some(address)) {
+        if !is_proxy(proxies, address) {
             break;
         }
     }
     last
+}
+
+/// Whether somebody at an address is known as a proxy. Where everybody who connects is believed, it
+/// is because nobody else can connect, and not because all addresses are proxies'.
+fn is_proxy(proxies: &[TrustedProxy], address: IpAddr) -> bool {
+    let named = |proxy: &&TrustedProxy| match proxy {
+        TrustedProxy::Net(net) => net.prefix_len() > 0,
+        TrustedProxy::Unix => false,
+    };
+    let mut named = proxies.iter().filter(named);
+    named.any(|proxy| super::is_trusted(std::slice::from_ref(proxy), Some(address)))
 }
 
 fn address(entry: &[u8]) -> Option<IpAddr> {
@@ -308,6 +319,20 @@ mod tests {
             let forwarding = Forwarding::read(&peer, true, &proxies(), &map).unwrap();
             assert_eq!(forwarding.client(), Some(client.parse().unwrap()), "{said}");
         }
+    }
+
+    #[test]
+    fn who_believes_everybody_takes_the_last_word() {
+        let peer = Peer::from("10.0.0.1:7".parse::<SocketAddr>().unwrap());
+        let mut proxies = vec![TrustedProxy::Net("0.0.0.0/0".parse().unwrap())];
+        let map = fields(&[("x-forwarded-for", "203.0.113.9, 198.51.100.7, 10.0.0.2")]);
+        let client = |proxies: &[TrustedProxy]| {
+            let forwarding = Forwarding::read(&peer, true, proxies, &map).unwrap();
+            forwarding.client().unwrap().to_string()
+        };
+        assert_eq!(client(&proxies), "10.0.0.2");
+        proxies.push(TrustedProxy::Net("10.0.0.0/8".parse().unwrap()));
+        assert_eq!(client(&proxies), "198.51.100.7");
     }
 
     #[test]

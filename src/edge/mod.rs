@@ -16,7 +16,7 @@ use crate::fields::Fields;
 use crate::head::{Head, RequestHead, Scheme};
 use crate::headers::{self, Class, Classes, Known};
 
-pub use dialect::{describe, described_target, words};
+pub use dialect::{describe, described_target};
 pub use forwarded::{Forwarded, Forwarding, Peer};
 pub use path::canonical as canonical_path;
 
@@ -45,6 +45,8 @@ pub struct Arrival {
     pub forwarding: Forwarding,
     /// How the client speaks to us, or to the trusted proxy before us.
     pub scheme: Scheme,
+    /// Whether a field that was taken away had another spelling of its name.
+    disguised: bool,
 }
 
 impl Edge {
@@ -79,9 +81,20 @@ impl Edge {
     /// # Errors
     /// A denial for what no route would serve: a loop, a size, a method, an expectation.
     pub fn receive(&self, peer: &Peer, head: &mut Head) -> Result<Arrival, Denial> {
-        check_message(head)?;
         let trusted = self.trusts(peer);
-        let survey = self.survey(&head.fields, trusted);
+        self.arrive(peer, trusted, head, trusted)
+    }
+
+    /// `keep`: whether what the peer says of earlier hops stays.
+    fn arrive(
+        &self,
+        peer: &Peer,
+        trusted: bool,
+        head: &mut Head,
+        keep: bool,
+    ) -> Result<Arrival, Denial> {
+        check_message(head)?;
+        let survey = self.survey(&head.fields, keep);
         self.check_sizes(head, survey.bytes)?;
         let forwarding = Forwarding::read(peer, trusted, &self.trusted, &head.fields)?;
         let scheme = forwarding.scheme();
@@ -90,6 +103,7 @@ impl Edge {
             trailers: false,
             forwarding,
             scheme,
+            disguised: survey.disguised,
         };
         if survey.special {
             check_expectation(&head.fields)?;
@@ -98,17 +112,18 @@ impl Edge {
             arrival.trailers = head.fields.lists(&header::TE, "trailers");
         }
         if survey.gone {
-            self.strip(&mut head.fields, trusted);
+            self.strip(&mut head.fields, keep);
         }
         Ok(arrival)
     }
 
-    /// The same for a request that another proxy describes.
+    /// The same for a request that another proxy describes. That proxy tells the app of earlier hops:
+    /// what its peer says of them is read, if that is a trusted proxy too, and does not stay.
     ///
     /// # Errors
     /// As [`Self::receive`].
     pub fn receive_described(&self, peer: &Peer, head: &mut Head) -> Result<Arrival, Denial> {
-        let mut arrival = self.receive(peer, head)?;
+        let mut arrival = self.arrive(peer, self.trusts(peer), head, false)?;
         arrival.upgrade = arrival.upgrade.or_else(|| websocket(head));
         Ok(arrival)
     }
@@ -116,8 +131,11 @@ impl Edge {
     /// The same for a request that was described in the fields of a question, which [`Self::receive`]
     /// has looked at: what is new is the method, the target and, where the proxy tells, the scheme.
     ///
+    /// What that has taken away is in the request all the same, and proxies take away or overwrite
+    /// names as they are usually spelt.
+    ///
     /// # Errors
-    /// As [`Self::receive`].
+    /// As [`Self::receive`]; `HeaderRefused` for a name in disguise.
     pub fn receive_asked(
         &self,
         question: Arrival,
@@ -126,6 +144,13 @@ impl Edge {
     ) -> Result<Arrival, Denial> {
         check_message(head)?;
         self.check_target(head)?;
+        if question.disguised {
+            return Err(Denial::new(
+                Reason::HeaderRefused,
+                "an odd spelling of a header that clients may not send, such as `X_User_Id` or `X--User-Id`, \
+                 which the proxy would pass on",
+            ));
+        }
         Ok(Arrival {
             upgrade: websocket(head),
             scheme: scheme.unwrap_or(question.scheme),
@@ -144,6 +169,7 @@ impl Edge {
                 Some(known) => {
                     survey.special |= known.class == Class::Hop;
                     survey.gone = true;
+                    survey.disguised |= !known.plain;
                 }
             }
         }
@@ -254,6 +280,8 @@ struct Survey {
     gone: bool,
     /// Whether there is one that means something to us: `Via`, or a hop-by-hop field.
     special: bool,
+    /// Whether one that may not pass is spelt in another way than those who set it spell it.
+    disguised: bool,
 }
 
 /// Whether a field counts as what a trusted proxy says.
@@ -311,10 +339,15 @@ fn check_expectation(fields: &Fields) -> Result<(), Denial> {
     }
 }
 
-/// Proxies keep `Upgrade` to themselves; what a WebSocket has besides passes (RFC 6455 §4.1).
+/// Proxies keep `Upgrade` to themselves; what a WebSocket has besides passes (RFC 6455 §4.1). One
+/// that came over HTTP/2 has no key (RFC 8441 §5).
 fn websocket(head: &Head) -> Option<Box<[u8]>> {
-    let key = head.fields.contains(&header::SEC_WEBSOCKET_KEY);
-    key.then(|| (*b"websocket").into())
+    is_websocket(&head.fields).then(|| (*b"websocket").into())
+}
+
+/// Whether a request that a proxy describes opens a WebSocket.
+pub fn is_websocket(fields: &Fields) -> bool {
+    fields.contains(&header::SEC_WEBSOCKET_KEY) || fields.contains(&header::SEC_WEBSOCKET_VERSION)
 }
 
 /// The protocol that the client wants to switch to. `h2c` is ignored, as RFC 9113 §3.1 asks:

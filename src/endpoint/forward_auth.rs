@@ -7,7 +7,7 @@
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::clock::Clock;
-use crate::config::{self, Dialect, TokenSource};
+use crate::config::{self, TokenSource};
 use crate::denial::{Denial, Fault};
 use crate::edge;
 use crate::gate::Admission;
@@ -34,7 +34,7 @@ pub struct ForwardAuth {
 #[derive(Debug)]
 struct Door {
     settings: config::ForwardAuth,
-    /// What a yes depends on.
+    /// What a yes that is kept depends on.
     vary: HeaderValue,
 }
 
@@ -42,8 +42,13 @@ impl ForwardAuth {
     /// The paths of the configuration, in its order.
     pub fn new(settings: &config::Config, clock: Clock) -> Self {
         let from = &settings.tokens.from;
+        let vary = |door: &config::ForwardAuth| {
+            // Names of headers and commas fit every header.
+            HeaderValue::from_str(&door.vary(from, settings.answers_pages()))
+                .unwrap_or(HeaderValue::from_static("*"))
+        };
         let door = |door: &config::ForwardAuth| Door {
-            vary: vary(door.dialect, from),
+            vary: vary(door),
             settings: door.clone(),
         };
         Self {
@@ -55,6 +60,17 @@ impl ForwardAuth {
         }
     }
 
+    /// Whether anybody asks here at all.
+    pub fn is_asked(&self) -> bool {
+        !self.doors.is_empty()
+    }
+
+    /// Where a target belongs that may not have been read yet: to a door, at its path or below.
+    pub fn door(&self, target: &[u8]) -> Option<usize> {
+        let mut doors = self.doors.iter();
+        doors.position(|door| door.settings.holds(target))
+    }
+
     /// Turns the question's head into the head of the request that it is about; tells its scheme
     /// where the proxy does.
     ///
@@ -63,6 +79,11 @@ impl ForwardAuth {
     pub fn describe(&self, door: usize, head: &mut Head) -> Result<Option<Scheme>, Denial> {
         let door = &self.doors[door].settings;
         edge::describe(door.dialect, &door.path, head)
+    }
+
+    /// Whether whoever asks at a door passes usher's answer to a preflight on.
+    pub fn answers_preflights(&self, door: usize) -> bool {
+        self.doors[door].settings.dialect.gives_204_to_clients()
     }
 
     /// A yes, with every identity header and what the app is told in it.
@@ -80,12 +101,12 @@ impl ForwardAuth {
         for (name, value) in headers {
             fields.append_read(name, value.unwrap_or_default().as_bytes());
         }
-        fields.append(&header::VARY, &door.vary);
         let seconds = self.life(door, head, admission);
         let cache = match seconds {
             0 => HeaderValue::from_static("no-store"),
             seconds => {
-                if is_nginx(door.settings.dialect) {
+                fields.append(&header::VARY, &door.vary);
+                if door.settings.dialect.is_nginx() {
                     fields.append(&X_ACCEL_EXPIRES, &HeaderValue::from(seconds));
                 }
                 // Digits fit every header.
@@ -102,12 +123,11 @@ impl ForwardAuth {
     pub fn deny(&self, door: usize, denial: &Denial) -> Response {
         let mut response = respond::denial(denial);
         let known = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
-        if is_nginx(self.doors[door].settings.dialect)
+        if self.doors[door].settings.dialect.is_nginx()
             && denial.reason.fault() == Fault::Client
             && !known.contains(&response.status)
         {
             response.status = StatusCode::FORBIDDEN;
-            response.fields.remove(&header::CONNECTION);
         }
         response
     }
@@ -120,7 +140,7 @@ impl ForwardAuth {
             return 0;
         };
         let by_cookie = self.cookies && head.fields.contains(&header::COOKIE);
-        let socket = head.fields.contains(&header::SEC_WEBSOCKET_KEY);
+        let socket = edge::is_websocket(&head.fields);
         if by_cookie || socket || admission.is_pending() || head.method == Method::OPTIONS {
             return 0;
         }
@@ -134,27 +154,4 @@ impl ForwardAuth {
             .as_secs()
             .min(u64::try_from(left).unwrap_or(0))
     }
-}
-
-const fn is_nginx(dialect: Dialect) -> bool {
-    matches!(dialect, Dialect::Nginx | Dialect::IngressNginx)
-}
-
-/// Every place of a token, and every header that describes the request. A token in the query is
-/// part of the target.
-fn vary(dialect: Dialect, from: &[TokenSource]) -> HeaderValue {
-    let mut names: Vec<HeaderName> = Vec::new();
-    for source in from {
-        match source {
-            TokenSource::Authorization => names.push(header::AUTHORIZATION),
-            TokenSource::Cookie(_) => names.extend([header::COOKIE, header::ORIGIN]),
-            TokenSource::Header(name) => names.push(name.clone()),
-            TokenSource::WebsocketProtocol => names.push(header::SEC_WEBSOCKET_PROTOCOL),
-            TokenSource::Query(_) => {}
-        }
-    }
-    names.extend_from_slice(edge::words(dialect));
-    let names: Vec<_> = names.iter().map(HeaderName::as_str).collect();
-    // Names of headers and commas fit every header.
-    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("*"))
 }

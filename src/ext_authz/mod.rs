@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use envoy_types::ext_authz::v3::pb::{
     Authorization, AuthorizationServer, CheckRequest, CheckResponse,
 };
+use http::StatusCode;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -27,7 +28,7 @@ use crate::drain::Guard;
 use crate::edge::Peer;
 use crate::head::Scheme;
 use crate::limit::Seldom;
-use crate::sidecar::{Sidecar, overloaded, untrusted};
+use crate::sidecar::{Judgement, Sidecar, overloaded, untrusted};
 use crate::telemetry::Record;
 
 use question::Question;
@@ -199,15 +200,24 @@ async fn judge(
         return Err(overloaded());
     }
     let Question { mut head, peer } = question?;
-    let forged = verdict::client_copies(&head, sidecar.edge.classes());
+    let came = head.clone();
     let arrival = sidecar.edge.receive_described(&peer, &mut head)?;
-    let admission = sidecar.judge(&peer, &arrival, &head, record, grant).await?;
-    let mut lines = Vec::new();
-    sidecar.upstream.announce(&admission, &mut lines);
-    let mut verdict = Verdict::allow(&admission, &sidecar.announced, &lines, forged);
-    let asked = head.clone();
-    sidecar.upstream.take_token(&mut head);
-    verdict.take_token(&asked, &head);
-    record.answered(http::StatusCode::OK, None);
+    record.describes(&head, arrival.forwarding.client());
+    let judged = sidecar.judge((&peer, &arrival, &head), true, record, grant);
+    let (verdict, status) = match judged.await? {
+        Judgement::Answer(response) => {
+            let status = response.status;
+            (Verdict::answer(response, None), status)
+        }
+        Judgement::Pass(admission) => {
+            sidecar.upstream.take_token(&mut head);
+            let mut lines = Vec::new();
+            sidecar.upstream.announce(&admission, &mut lines);
+            let said = sidecar.announced.headers(&lines);
+            let verdict = Verdict::allow(&admission, said, (&came, &head), grant);
+            (verdict, StatusCode::OK)
+        }
+    };
+    record.answered(status, None);
     Ok(verdict)
 }

@@ -8,17 +8,15 @@ use envoy_types::ext_authz::v3::pb::{
 };
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use envoy_types::pb::google::rpc;
-use http::{StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 use tonic::Code;
 
-use crate::announced::Announced;
 use crate::cors::Grant;
 use crate::denial::Denial;
 use crate::fields::Fields;
 use crate::gate::Admission;
 use crate::head::Head;
-use crate::headers::{Class, Classes};
-use crate::respond;
+use crate::respond::{self, Response};
 
 /// What Envoy is told.
 pub(super) struct Verdict {
@@ -27,26 +25,33 @@ pub(super) struct Verdict {
     http: HttpResponse,
 }
 
-/// The names by which a client says who it is, in every spelling that it used.
-pub(super) fn client_copies(head: &Head, classes: &Classes) -> BTreeSet<String> {
-    let names = head.fields.iter().map(|(name, _)| name);
-    names
-        .filter(|name| classes.of(name) == Some(Class::Identity))
-        .map(|name| String::from_utf8_lossy(name).to_ascii_lowercase())
-        .collect()
-}
+/// What Envoy says itself, to the app or of its connections, in place of what its client may have
+/// sent: the one spelling that is its own stays.
+const ENVOYS: [&str; 9] = [
+    "connection",
+    "expect",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "x-envoy-external-address",
+    "x-envoy-internal",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+];
 
 impl Verdict {
-    /// A yes: sets the identity headers that `lines` of a head say, and removes all others.
-    pub(super) fn allow(
+    /// A yes: sets the identity headers that are `said` and removes all others, makes of the request
+    /// that `came` the one that would leave from here, and grants pages to read the app's answer.
+    pub(super) fn allow<'a>(
         admission: &Admission,
-        announced: &Announced,
-        lines: &[u8],
-        forged: BTreeSet<String>,
+        said: impl Iterator<Item = (&'a HeaderName, Option<&'a str>)>,
+        (came, leaves): (&Head, &Head),
+        grant: &Grant,
     ) -> Self {
         let mut answer = OkHttpResponse::default();
-        let mut gone = forged;
-        for (name, value) in announced.headers(lines) {
+        let mut gone = missing(&names(&came.fields), &names(&leaves.fields));
+        gone.retain(|name| !ENVOYS.contains(&name.as_str()));
+        for (name, value) in said {
             match value {
                 Some(value) => {
                     // Envoy removes after it has set.
@@ -56,7 +61,13 @@ impl Verdict {
                 None => drop(gone.insert(name.as_str().to_owned())),
             }
         }
+        answer.headers.extend(shortened(came, leaves));
         answer.headers_to_remove = gone.into_iter().collect();
+        let gone = missing(&parameters(came), &parameters(leaves));
+        answer.query_parameters_to_remove = gone.into_iter().collect();
+        let mut readable = Fields::default();
+        grant.apply_to_app(&mut readable);
+        answer.response_headers_to_add = beside(&readable);
         let mut metadata = HashMap::new();
         if let Some(identity) = admission.identity() {
             metadata.insert("issuer".to_owned(), text(&identity.issuer));
@@ -73,60 +84,25 @@ impl Verdict {
     pub(super) fn deny(denial: &Denial, grant: &Grant) -> Self {
         let mut response = respond::denial(denial);
         grant.apply(&mut response.fields);
+        Self::answer(response, Some(denial))
+    }
+
+    /// An answer for the client, in place of the app's.
+    pub(super) fn answer(mut response: Response, denial: Option<&Denial>) -> Self {
         let status = response.status;
-        let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers = response.fields.iter();
         let answer = DeniedHttpResponse {
             status: Some(HttpStatus {
                 code: i32::from(status.as_u16()),
             }),
-            headers: headers
-                .map(|(name, value)| set(&shown(name), &shown(value)))
-                .collect(),
+            headers: in_place(&response.fields),
             body: shown(&response.body.take_whole().unwrap_or_default()),
         };
+        let reason = denial.map(|denial| ("reason".to_owned(), text(denial.reason.id())));
         Self {
             code: code(status),
-            metadata: HashMap::from([("reason".to_owned(), text(denial.reason.id()))]),
+            metadata: reason.into_iter().collect(),
             http: HttpResponse::DeniedResponse(answer),
         }
-    }
-
-    /// Takes from the request what is there `before` the token was taken out and not `after`.
-    pub(super) fn take_token(&mut self, before: &Head, after: &Head) {
-        let HttpResponse::OkResponse(answer) = &mut self.http else {
-            return;
-        };
-        let names = |fields: &Fields| -> BTreeSet<String> {
-            let names = fields.iter().map(|(name, _)| String::from_utf8_lossy(name));
-            names.map(|name| name.to_ascii_lowercase()).collect()
-        };
-        let (there, left) = (names(&before.fields), names(&after.fields));
-        let gone = there.difference(&left).cloned();
-        answer.headers_to_remove.extend(gone);
-        for (name, between) in [
-            (header::COOKIE, "; "),
-            (header::SEC_WEBSOCKET_PROTOCOL, ", "),
-        ] {
-            let value = |head: &Head| {
-                let lines = head.fields.get_all(&name).collect::<Vec<_>>();
-                lines.join(between.as_bytes())
-            };
-            let left = value(after);
-            if !left.is_empty() && left != value(before) {
-                let left = String::from_utf8_lossy(&left);
-                answer.headers.push(set(name.as_str(), &left));
-            }
-        }
-        let keys = |head: &Head| -> BTreeSet<String> {
-            let parts = head.target.query().unwrap_or_default().split('&');
-            parts
-                .map(|part| part.split('=').next().unwrap_or_default().to_owned())
-                .collect()
-        };
-        let (there, left) = (keys(before), keys(after));
-        let gone = there.difference(&left).cloned();
-        answer.query_parameters_to_remove.extend(gone);
     }
 
     /// The message.
@@ -144,17 +120,88 @@ impl Verdict {
     }
 }
 
+/// The names of all fields, in lower case, in every spelling that the client used.
+fn names(fields: &Fields) -> BTreeSet<String> {
+    let names = fields.iter().map(|(name, _)| String::from_utf8_lossy(name));
+    names.map(|name| name.to_ascii_lowercase()).collect()
+}
+
+/// The names of what stands in the query.
+fn parameters(head: &Head) -> BTreeSet<String> {
+    let parts = head.target.query().unwrap_or_default().split('&');
+    let name = |part: &str| part.split('=').next().unwrap_or_default().to_owned();
+    parts.map(name).collect()
+}
+
+fn missing(before: &BTreeSet<String>, after: &BTreeSet<String>) -> BTreeSet<String> {
+    before.difference(after).cloned().collect()
+}
+
+/// Lists of which a token was taken out, and something is left.
+fn shortened(before: &Head, after: &Head) -> impl Iterator<Item = HeaderValueOption> {
+    let lists = [
+        (header::COOKIE, "; "),
+        (header::SEC_WEBSOCKET_PROTOCOL, ", "),
+    ];
+    lists.into_iter().filter_map(|(name, between)| {
+        let value = |head: &Head| {
+            let lines = head.fields.get_all(&name).collect::<Vec<_>>();
+            lines.join(between.as_bytes())
+        };
+        let left = value(after);
+        let changed = !left.is_empty() && left != value(before);
+        changed.then(|| set(name.as_str(), &String::from_utf8_lossy(&left)))
+    })
+}
+
+/// The fields of an answer, in place of what Envoy's own answers say.
+fn in_place(fields: &Fields) -> Vec<HeaderValueOption> {
+    let mut options: Vec<HeaderValueOption> = Vec::new();
+    for (name, value) in fields.iter() {
+        let first = !options.iter().any(|option| {
+            let header = option.header.as_ref();
+            header.is_some_and(|header| header.key.as_bytes() == name)
+        });
+        let how = match first {
+            true => HeaderAppendAction::OverwriteIfExistsOrAdd,
+            false => HeaderAppendAction::AppendIfExistsOrAdd,
+        };
+        options.push(option(&shown(name), &shown(value), how));
+    }
+    options
+}
+
+/// Fields for the app's answer: lists get longer, everything else is usher's word.
+fn beside(fields: &Fields) -> Vec<HeaderValueOption> {
+    let how = |name: &[u8]| match name == header::VARY.as_str().as_bytes() {
+        true => HeaderAppendAction::AppendIfExistsOrAdd,
+        false => HeaderAppendAction::OverwriteIfExistsOrAdd,
+    };
+    let options = fields
+        .iter()
+        .map(|(name, value)| option(&shown(name), &shown(value), how(name)));
+    options.collect()
+}
+
 /// A header in place of all of its name.
 fn set(name: &str, value: &str) -> HeaderValueOption {
+    option(name, value, HeaderAppendAction::OverwriteIfExistsOrAdd)
+}
+
+fn option(name: &str, value: &str, how: HeaderAppendAction) -> HeaderValueOption {
     HeaderValueOption {
         header: Some(HeaderValue {
             key: name.to_owned(),
             value: value.to_owned(),
             ..HeaderValue::default()
         }),
-        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+        append_action: how.into(),
         ..HeaderValueOption::default()
     }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn text(text: &str) -> Value {
@@ -169,7 +216,8 @@ fn code(status: StatusCode) -> Code {
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,
         StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
         StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        // A preflight's answer is one too.
+        StatusCode::FORBIDDEN | StatusCode::NO_CONTENT => Code::PermissionDenied,
         status if status.is_client_error() => Code::InvalidArgument,
         _ => Code::Internal,
     }

@@ -157,6 +157,13 @@ impl Client {
         came.len() >= b"PRI *".len() && (came.starts_with(PREFACE) || PREFACE.starts_with(came))
     }
 
+    /// The target of a head that cannot be read, as far as it came.
+    pub(super) fn target(&mut self) -> &[u8] {
+        let came = self.input.rest().trim_ascii_start();
+        let mut words = came.split(|byte| matches!(byte, b' ' | b'\r' | b'\n'));
+        words.nth(1).unwrap_or_default()
+    }
+
     /// What follows cannot be read.
     pub(super) fn give_up(&mut self) {
         self.unread = true;

@@ -341,7 +341,8 @@ impl Connection<'_> {
         };
         self.client.give_up();
         let busy = self.watch.busy();
-        let response = self.worker.load().refuse(self.peer, None, denial);
+        let target = self.client.target();
+        let response = self.worker.load().refuse_unread(self.peer, target, denial);
         self.client.answer(response, &Asked::NOTHING, false).await?;
         drop(busy);
         self.client.leave().await
@@ -359,7 +360,7 @@ impl Connection<'_> {
                 self.server.metrics.broken.inc();
                 self.client.give_up();
                 let denial = Denial::new(Reason::BadFraming, malformed.0);
-                return Some(worker.refuse(self.peer, Some(&head), denial));
+                return Some(worker.refuse(self.peer, &head, denial));
             }
         };
         // HTTP/1.0 knows no informational answers (RFC 9110 §15.2).

@@ -139,6 +139,13 @@ fn addresses_are_addresses() {
         ("trusted_proxies: [{ network: 10.1.2.3, everybody: true }]\n", 4, "trusted_proxies[0].everybody", "Remove it."),
         ("trusted_proxies: [{ everybody: true }]\n", 4, "trusted_proxies[0].network", "is missing"),
         ("trusted_proxies: [{ network: 0.0.0.0/0 }]\n", 4, "trusted_proxies[0]", "everybody: true"),
+        ("trusted_proxies: [0.0.0.0/1]\n", 4, "trusted_proxies[0]", "everybody: true"),
+        ("trusted_proxies: [10.0.0.1, 64.0.0.0/7]\n", 4, "trusted_proxies[1]", "strangers could claim any address"),
+        ("trusted_proxies: ['2000::/3']\n", 4, "trusted_proxies[0]", "strangers could claim any address"),
+        ("trusted_proxies: [10.0.0.0/8, 11.0.0.0/8]\n", 4, "trusted_proxies", "all of 10.0.0.0/7 taken together"),
+        ("trusted_proxies: ['2000::/16', '2001::/16']\n", 4, "trusted_proxies", "all of 2000::/15 taken together"),
+        ("listen: { address: '0.0.0.0:80', proxy_protocol: { from: [128.0.0.0/1] } }\n", 4, "listen.proxy_protocol.from[0]", "strangers"),
+        ("listen: { address: '0.0.0.0:80', proxy_protocol: { from: [10.0.0.0/8, 11.0.0.0/8] } }\n", 4, "listen.proxy_protocol.from", "taken together"),
     ]);
 }
 
@@ -154,9 +161,9 @@ fn other_proxies_ask_at_paths_of_their_own() {
         ("forward_auth: { dialect: nginx, path: /auth/ }\n", 5, "forward_auth.path", "Write it without."),
         ("forward_auth: { dialect: nginx, path: /a/* }\n", 5, "forward_auth.path", "Write one exact path"),
         ("forward_auth: [{ dialect: nginx }, { dialect: caddy }]\n", 5, "forward_auth[1].path", "Give each dialect a path"),
-        ("forward_auth: { dialect: nginx, path: /v }\nendpoints: { verify: /v }\n", 5, "forward_auth.path", "path of an endpoint"),
-        ("forward_auth: { dialect: nginx, path: /v }\nroutes: [{ path: /v, access: public }]\n", 5, "forward_auth.path", "path of a route too"),
-        ("forward_auth: { dialect: envoy, path: /v }\nroutes: [{ path: /v/w, access: public }]\n", 5, "forward_auth.path", "below it: /v/w"),
+        ("forward_auth: { dialect: nginx, path: /v }\nendpoints: { verify: /v }\n", 5, "forward_auth.path", "the path of an endpoint"),
+        ("forward_auth: { dialect: nginx, path: /v }\nroutes: [{ path: /v, access: public }]\n", 5, "forward_auth.path", "the path of a route"),
+        ("forward_auth: { dialect: envoy, path: /v }\nroutes: [{ path: /v/w, access: public }]\n", 5, "forward_auth.path", "below it the path of a route, whose requests would never arrive: /v/w"),
         ("forward_auth: { dialect: nginx, cache: 6s }\n", 5, "forward_auth.cache", "Write 5s or less"),
         ("forward_auth: { dialect: nginx, cache: 500ms }\n", 5, "forward_auth.cache", "Write `1s` to `5s`"),
         ("ext_authz: {}\n", 5, "ext_authz.listen", "is missing"),

@@ -2,13 +2,24 @@
 //! of each proxy serves all of its cases.
 
 mod cases;
+mod crowd;
+mod headers;
+mod hosts;
+mod pages;
+mod presets;
+mod readme;
+mod secure;
+mod sockets;
 mod stage;
+mod verdicts;
 
 use cases::{fails_closed, holds};
-pub(crate) use cases::{
-    forged_descriptions, forged_identities, hostile_paths, odd_verdicts, rights_and_methods,
-};
+pub(crate) use cases::{forged_descriptions, forged_identities, hostile_paths, rights_and_methods};
+pub(crate) use headers::one_host_and_method;
+pub(crate) use hosts::host_named_twice;
+pub(crate) use sockets::http2_is_not_switched_to;
 pub(crate) use stage::{Door, Stage, installed, open_folder, program};
+pub(crate) use verdicts::odd_verdicts;
 
 #[test]
 fn nginx() {
@@ -54,6 +65,6 @@ fn envoy_over_grpc() {
 
 #[test]
 fn nginx_keeps_a_yes_as_long_as_usher_says() {
-    let stage = Stage::changed(Door::Nginx, "# cache: 2s", "cache: 2s");
+    let stage = Stage::changed(Door::Nginx, &[("# cache: 2s", "cache: 2s")]);
     cases::keeps_a_yes(&stage);
 }

@@ -148,24 +148,28 @@ pub(crate) fn program(name: &str) -> PathBuf {
 impl Stage {
     /// Starts the example of `door`.
     pub(crate) fn start(door: Door) -> Self {
-        Self::changed(door, "", "")
+        Self::changed(door, &[])
     }
 
-    /// The same with something else in its `usher.yaml`.
-    pub(crate) fn changed(door: Door, from: &str, to: &str) -> Self {
-        let app = App::start();
+    /// The same with something else in its files.
+    pub(crate) fn changed(door: Door, changes: &[(&str, &str)]) -> Self {
+        Self::before(App::start(), door, changes)
+    }
+
+    /// The same in front of an app.
+    pub(crate) fn before(app: App, door: Door, changes: &[(&str, &str)]) -> Self {
         let folder = open_folder();
+        let mut changes = Changes::new(changes);
         let example = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("examples")
             .join(door.folder());
         let yaml = std::fs::read_to_string(example.join("usher.yaml")).unwrap();
         let users = folder.path().join("users.db");
-        let yaml = replaced(&yaml, from, to);
+        let yaml = changes.make(&yaml);
         let yaml = replaced(&yaml, "127.0.0.1:8080", "127.0.0.1:0");
-        let yaml = replaced(&yaml, "127.0.0.1:3000", &app.address.to_string());
         let yaml = yaml.replace("127.0.0.1:9902", "127.0.0.1:0");
         let yaml = format!(
-            "{yaml}\nadmin: 127.0.0.1:0\nworkers: 2\nshutdown: {{ pause: 0s, deadline: 1s }}\n\
+            "{yaml}\nadmin: 127.0.0.1:0\nworkers: 2\nshutdown: {{ pause: 0s, deadline: 1s }}\nlog: {{ denials_per_second: 1000000 }}\n\
              users: {{ directory: \"sqlite:{}\", provisioner: direct }}\n",
             users.display()
         );
@@ -181,7 +185,8 @@ impl Stage {
             ("3000", app.address.port()),
             ("9902", usher.ext_authz.map_or(0, |door| door.port())),
         ];
-        adapt(&example, folder.path(), &ports);
+        adapt(&example, folder.path(), &ports, &mut changes);
+        changes.were_made();
         let proxy = Process::start(
             door.command(folder.path())
                 .current_dir(folder.path())
@@ -293,8 +298,38 @@ fn log(folder: &Path) -> std::fs::File {
         .unwrap()
 }
 
+/// What a test wants to be different in an example's files, each of which has to be there.
+struct Changes<'a>(Vec<(&'a str, &'a str, bool)>);
+
+impl<'a> Changes<'a> {
+    fn new(changes: &[(&'a str, &'a str)]) -> Self {
+        Self(
+            changes
+                .iter()
+                .map(|(from, to)| (*from, *to, false))
+                .collect(),
+        )
+    }
+
+    fn make(&mut self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (from, to, made) in &mut self.0 {
+            *made |= text.contains(*from);
+            text = text.replace(*from, to);
+        }
+        text
+    }
+
+    #[track_caller]
+    fn were_made(&self) {
+        for (from, _, made) in &self.0 {
+            assert!(made, "the example has no {from}");
+        }
+    }
+}
+
 /// Copies what the proxy reads, with other ports.
-fn adapt(example: &Path, folder: &Path, ports: &[(&str, u16)]) {
+fn adapt(example: &Path, folder: &Path, ports: &[(&str, u16)], changes: &mut Changes<'_>) {
     let mut changed = 0;
     for entry in std::fs::read_dir(example).unwrap() {
         let path = entry.unwrap().path();
@@ -302,7 +337,7 @@ fn adapt(example: &Path, folder: &Path, ports: &[(&str, u16)]) {
         if name == "usher.yaml" || path.extension().is_some_and(|ext| ext == "md") {
             continue;
         }
-        let mut text = std::fs::read_to_string(&path).unwrap();
+        let mut text = changes.make(&std::fs::read_to_string(&path).unwrap());
         for (port, real) in ports {
             changed += text.matches(port).count();
             text = text.replace(port, &real.to_string());
@@ -315,8 +350,5 @@ fn adapt(example: &Path, folder: &Path, ports: &[(&str, u16)]) {
 #[track_caller]
 fn replaced(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "no {from} in {text}");
-    match from {
-        "" => text.to_owned(),
-        _ => text.replace(from, to),
-    }
+    text.replace(from, to)
 }

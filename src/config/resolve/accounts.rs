@@ -7,7 +7,7 @@ mod route;
 
 use std::time::Duration;
 
-pub(super) use self::route::check_routes;
+pub(super) use self::route::{check_routes, paths};
 use super::{Context, bounds, cors, flag, pattern, users};
 use crate::config::accounts::{OWN_ISSUER, RateLimit, Settings, Standing, Store};
 use crate::config::file::{self, File, IssuedPreset, TextOr};

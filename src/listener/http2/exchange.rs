@@ -80,7 +80,7 @@ impl Exchange {
         }
         let response = match message::head(parts) {
             Ok(head) => self.ask(&worker, peer, head, stream).await,
-            Err((head, denial)) => Some(worker.refuse(peer, Some(&head), denial)),
+            Err((head, denial)) => Some(worker.refuse(peer, &head, denial)),
         };
         // What goes on from here does not keep alive what a reload has replaced.
         drop(worker);
@@ -100,7 +100,7 @@ impl Exchange {
     ) -> Option<Response> {
         let body = match self.expect_body(&head, stream) {
             Ok(body) => body,
-            Err(denial) => return Some(worker.refuse(peer, Some(&head), denial)),
+            Err(denial) => return Some(worker.refuse(peer, &head, denial)),
         };
         let hints = Hints::default();
         self.wait(worker.handle(peer, head, body, &hints), &hints)
@@ -163,7 +163,7 @@ impl Exchange {
                 Some(response) => response,
                 None => return false,
             },
-            Err((head, denial)) => worker.refuse(peer, Some(&head), denial),
+            Err((head, denial)) => worker.refuse(peer, &head, denial),
         };
         drop(worker);
         let Some(tunnel) = response.tunnel.take() else {

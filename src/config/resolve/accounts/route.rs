@@ -14,6 +14,21 @@ const ENDPOINTS: [&str; 3] = [
     "auth/sign-out",
 ];
 
+/// Where the endpoints answer: for each project, and the public keys.
+pub(in crate::config::resolve) fn paths(settings: &Settings) -> Vec<String> {
+    let base = &settings.base_path;
+    let of = |id: &String| ENDPOINTS.map(|endpoint| format!("{base}/{id}/{endpoint}"));
+    let mut paths: Vec<_> = settings
+        .projects
+        .iter()
+        .flat_map(|one| of(&one.id))
+        .collect();
+    if settings.has_public_keys() {
+        paths.push("/.well-known/jwks.json".to_owned());
+    }
+    paths
+}
+
 /// What routes say about external users, compared with the projects.
 pub(in crate::config::resolve) fn check_routes(
     file: &List<file::Route>,
