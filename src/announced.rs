@@ -3,7 +3,14 @@
 use http::HeaderName;
 
 use crate::config::IdentityHeader;
+use crate::fields::Fields;
+use crate::gate::Admission;
 use crate::headers::X_USER_PROVISIONED;
+use crate::upstream::Upstream;
+
+/// What a yes has beside: room for so many fields, of so many bytes, or it grows.
+const MORE: usize = 4;
+const LINE: usize = 64;
 
 /// The names of all identity headers.
 #[derive(Debug)]
@@ -22,30 +29,27 @@ impl Announced {
         Self { names }
     }
 
-    /// Every identity header with what `lines` of a head say of it; `None` where they say
-    /// nothing. A proxy that sets all of them leaves none that a client has sent.
-    pub fn headers<'a>(
-        &'a self,
-        lines: &'a [u8],
-    ) -> impl Iterator<Item = (&'a HeaderName, Option<&'a str>)> {
-        let mut said = Vec::with_capacity(self.names.len());
-        said.extend(pairs(str::from_utf8(lines).unwrap_or_default()));
-        self.names.iter().map(move |name| {
-            let pair = said.iter().find(|(found, _)| *found == name.as_str());
-            (name, pair.map(|(_, value)| *value))
-        })
+    /// What the app is told about who was admitted.
+    pub fn said(&self, upstream: &Upstream, admission: &Admission) -> Fields {
+        let mut lines = Vec::with_capacity((self.names.len() + MORE) * LINE);
+        upstream.announce(admission, &mut lines);
+        Fields::of_lines(lines, self.names.len() + MORE)
     }
-}
 
-/// Names and values, as lines of a head have them.
-fn pairs(mut lines: &str) -> impl Iterator<Item = (&str, &str)> {
-    std::iter::from_fn(move || {
-        let end = memchr::memchr(b'\r', lines.as_bytes())?;
-        let (line, rest) = lines.split_at_checked(end)?;
-        lines = rest.get(2..)?;
-        let colon = memchr::memchr(b':', line.as_bytes())?;
-        Some((line.get(..colon)?, line.get(colon + 2..)?))
-    })
+    /// The identity headers of which nothing is said. A proxy that removes them, and sets the others,
+    /// leaves none that a client has sent.
+    pub fn missing<'a>(&'a self, said: &'a Fields) -> impl Iterator<Item = &'a HeaderName> {
+        self.names.iter().filter(|name| !said.contains(name))
+    }
+
+    /// Sets these to nothing, for a proxy that overwrites what it is told and removes nothing.
+    pub fn empty_others(&self, said: &mut Fields) {
+        for name in &self.names {
+            if !said.contains(name) {
+                said.append_read(name, b"");
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -54,24 +58,22 @@ mod tests {
     use crate::config::HeaderSource;
 
     #[test]
-    fn every_header_is_there_with_its_value_or_without() {
+    fn every_header_is_said_or_missing() {
         let header = |name| IdentityHeader {
             name: HeaderName::from_static(name),
             value: HeaderSource::Claim("id".into()),
         };
         let announced = Announced::new(&[header("x-a"), header("x-b")]);
-        let headers: Vec<_> = announced.headers(b"x-b: 1: 2\r\nx-c: 3\r\n").collect();
-        let headers: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), *value))
-            .collect();
+        let mut said = Fields::of_lines(b"x-b: 1: 2\r\nx-c: 3\r\n".to_vec(), 4);
+        let values: Vec<_> = said.iter().collect();
+        assert_eq!(values, [(&b"x-b"[..], &b"1: 2"[..]), (b"x-c", b"3")]);
+        let missing: Vec<_> = announced.missing(&said).collect();
+        assert_eq!(missing, ["x-a", "x-user-provisioned"]);
+        announced.empty_others(&mut said);
+        assert_eq!(announced.missing(&said).count(), 0);
         assert_eq!(
-            headers,
-            [
-                ("x-a", None),
-                ("x-b", Some("1: 2")),
-                ("x-user-provisioned", None)
-            ]
+            said.iter().last(),
+            Some((&b"x-user-provisioned"[..], &b""[..]))
         );
     }
 }

@@ -91,21 +91,25 @@ impl Look {
 pub struct Repeated;
 
 impl Fields {
-    /// The fields of a head, whose bytes hold what was found in them. Lines that stand in it as they
-    /// are written, as those of most heads do, are copied all at once.
+    /// The fields of a head, whose bytes hold what was found in them.
     pub(crate) fn read(head: &[u8], found: &[httparse::Header<'_>]) -> Self {
         Self::copied(head, found).unwrap_or_else(|| Self::rewritten(found))
     }
 
-    fn copied(head: &[u8], found: &[httparse::Header<'_>]) -> Option<Self> {
+    /// The same where all lines of the head, from that of the first field on, stand in it as they are
+    /// written, as those of most heads do: they are copied all at once.
+    pub(crate) fn copied(head: &[u8], found: &[httparse::Header<'_>]) -> Option<Self> {
         let place = |text: &[u8]| text.as_ptr().addr().checked_sub(head.as_ptr().addr());
         let two = |place: usize| head.get(place..)?.first_chunk::<2>();
         // Room for the few fields that usher adds to an answer.
         let mut lines = Vec::with_capacity(found.len() + 4);
-        let mut looks = 0;
+        let (mut looks, mut to) = (0, None);
         for field in found {
             let name = field.name.as_bytes();
             let from = place(name)?;
+            if to.is_some_and(|to| to != from) {
+                return None;
+            }
             let colon = from + name.len();
             if two(colon)? != b": " || place(field.value)? != colon + 2 {
                 return None;
@@ -114,6 +118,7 @@ impl Fields {
             if two(end)? != b"\r\n" {
                 return None;
             }
+            to = Some(end + 2);
             let line = Line {
                 look: Look::of(name),
                 from: u32::try_from(from).ok()?,
@@ -123,20 +128,45 @@ impl Fields {
             looks |= line.look.bit();
             lines.push(line);
         }
-        Some(Self {
+        let whole = two(to?) == Some(b"\r\n") && to? + 2 == head.len();
+        whole.then(|| Self {
             block: head.to_vec(),
             lines,
             looks,
         })
     }
 
+    /// The same, each line written anew.
     #[cold]
-    fn rewritten(found: &[httparse::Header<'_>]) -> Self {
+    pub(crate) fn rewritten(found: &[httparse::Header<'_>]) -> Self {
         let mut fields = Self::default();
         for field in found {
             fields.push(field.name.as_bytes(), field.value);
         }
         fields
+    }
+
+    /// The fields of lines that we have written ourselves; room for so many.
+    pub(crate) fn of_lines(lines: Vec<u8>, room: usize) -> Self {
+        let mut fields = Self {
+            block: lines,
+            lines: Vec::with_capacity(room),
+            looks: 0,
+        };
+        let mut from = 0;
+        while let Some(line) = fields.block.get(from..).filter(|rest| !rest.is_empty()) {
+            let to = memchr::memchr(b'\n', line).map_or(fields.block.len(), |end| from + end + 1);
+            if let Some(colon) = memchr::memchr(b':', line) {
+                fields.note(from, from + colon, to);
+            }
+            from = to;
+        }
+        fields
+    }
+
+    /// Where in the block the first one begins.
+    pub(crate) fn start(&self) -> usize {
+        self.lines.first().map_or(0, |line| line.from as usize)
     }
 
     /// How many there are.
@@ -224,12 +254,6 @@ impl Fields {
         let block = &self.block;
         self.lines
             .retain(|line| keep(line.name(block), line.value(block)));
-    }
-
-    /// Room for so many fields, and for so many bytes of their names and values.
-    pub(crate) fn reserve(&mut self, fields: usize, bytes: usize) {
-        self.lines.reserve(fields);
-        self.block.reserve(bytes);
     }
 
     /// Adds a field beside those of the same name.
@@ -325,15 +349,21 @@ impl Fields {
     }
 
     fn push(&mut self, name: &[u8], value: &[u8]) {
-        // A head is limited to far less than four gigabytes.
-        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
         let from = self.block.len();
         write_line(&mut self.block, name, &[value]);
+        self.note(from, from + name.len(), self.block.len());
+    }
+
+    /// Notes where a line lies that is in the block already.
+    fn note(&mut self, from: usize, colon: usize, to: usize) {
+        // A head is limited to far less than four gigabytes.
+        let place = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        let name = self.block.get(from..colon).unwrap_or_default();
         let line = Line {
             look: Look::of(name),
             from: place(from),
-            colon: place(from + name.len()),
-            to: place(self.block.len()),
+            colon: place(colon),
+            to: place(to),
         };
         self.looks |= line.look.bit();
         self.lines.push(line);
@@ -437,6 +467,7 @@ mod tests {
             "a: b \r\nc:\td\r\n\r\n",
             "a:  b\r\nc: d\t\r\n\r\n",
             "a: b\nc: d \n\n",
+            "a: b\r\nc: d\r\n\n",
         ] {
             let mut text = Vec::new();
             read(head).write(&mut text);
@@ -448,6 +479,14 @@ mod tests {
         assert_eq!(text, b"a: \r\nb: \r\nc: d\r\n");
         let values: Vec<_> = fields.iter().map(|(_, value)| value).collect();
         assert_eq!(values, [&b""[..], b"", b"d"]);
+    }
+
+    #[test]
+    fn lines_of_ours_are_fields() {
+        let fields = Fields::of_lines(b"accept: x: y\r\nhost: \r\n".to_vec(), 2);
+        assert_eq!(fields.get(&ACCEPT), Some(&b"x: y"[..]));
+        assert_eq!(fields.get(&HOST), Some(&b""[..]));
+        assert_eq!(Fields::of_lines(Vec::new(), 0).len(), 0);
     }
 
     #[test]

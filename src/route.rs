@@ -204,6 +204,12 @@ impl Routes {
         self.first(head, |route| route.target == Target::Upstream)
     }
 
+    /// The place of a door's route, for its name.
+    pub fn door(&self, door: usize) -> usize {
+        let is_it = |route: &Route| route.target == Target::ForwardAuth(door);
+        self.routes.iter().position(is_it).unwrap_or_default()
+    }
+
     /// Whether a canonical path is one of our own, which stand before all others.
     pub fn is_own(&self, path: &str) -> bool {
         let own = |route: &&Route| route.target != Target::Upstream;

@@ -1,6 +1,8 @@
 //! The straight line: what happens to a request, in order. Whoever reads `Worker::handle`
 //! and `Worker::answer` has read the product.
 
+mod advice;
+
 use std::sync::Arc;
 
 use http::Version;
@@ -9,15 +11,17 @@ use crate::announced::Announced;
 use crate::body::RequestBody;
 use crate::cors::{Grant, Rules};
 use crate::denial::{Denial, Reason};
-use crate::edge::{self, Arrival, Edge, Peer};
+use crate::edge::{self, Edge, Peer};
 use crate::endpoint::{Endpoints, ForwardAuth};
-use crate::gate::{Admission, Gate};
-use crate::head::{Head, RequestHead};
+use crate::gate::Gate;
+use crate::head::Head;
 use crate::hints::Hints;
 use crate::respond::{self, Response};
 use crate::route::{Routes, Target};
 use crate::telemetry::{Outcome, Protocol, Record, Telemetry};
 use crate::upstream::{Outgoing, Pool, Upstream};
+
+pub use advice::Judgement;
 
 /// What all workers share.
 pub struct Sidecar {
@@ -80,11 +84,18 @@ impl Worker {
         let (http2, grpc) = (head.version == Version::HTTP_2, respond::is_grpc(&head));
         let manner = self.sidecar.manner(&head, grpc);
         let asked = matches!(manner, Manner::Door(_));
-        if asked {
-            record.door("forward_auth");
-        }
-        let passage = self.answer(peer, head, (body, hints), &mut record, &mut grant);
-        let mut response = match passage.await {
+        let answered = match manner {
+            Manner::Door(door) => {
+                let question = (peer, head);
+                let advice = self.sidecar.advise(door, question, &mut record, &mut grant);
+                advice.await
+            }
+            Manner::Plain | Manner::Grpc => {
+                let passage = self.answer(peer, head, (body, hints), &mut record, &mut grant);
+                passage.await
+            }
+        };
+        let mut response = match answered {
             Ok(response) => response,
             Err(denial) => {
                 let mut response = self.sidecar.deny(manner, &denial);
@@ -160,8 +171,7 @@ impl Worker {
         record.admitted(admission.verified());
 
         if let Target::ForwardAuth(door) = route.target {
-            let question = (arrival, head);
-            return Box::pin(sidecar.advise(door, peer, question, record, grant)).await;
+            return Ok(sidecar.refuse_respelt(door, record));
         }
         if route.target != Target::Upstream {
             // Boxed, as is everything that most requests do not need: a small future is moved
@@ -191,15 +201,6 @@ impl Worker {
         record.ended(Outcome::Forwarded, answer.status);
         Ok(answer.into())
     }
-}
-
-/// What another proxy may do with a request.
-#[derive(Debug)]
-pub enum Judgement {
-    /// Forward it.
-    Pass(Admission),
-    /// Give its client this answer.
-    Answer(Response),
 }
 
 /// How a refusal is said.
@@ -243,86 +244,6 @@ impl Sidecar {
             Manner::Grpc => respond::grpc_denial(denial),
             Manner::Door(door) => self.forward_auth.deny(door, denial),
         }
-    }
-
-    /// Decides about a request that another proxy describes: the same steps as on the line, from
-    /// where it has arrived up to where it would leave. A preflight is answered if `preflights` says
-    /// that the proxy can pass that on.
-    ///
-    /// # Errors
-    /// Every denial that the request itself would have got.
-    pub async fn judge(
-        &self,
-        (peer, arrival, head): (&Peer, &Arrival, &Head),
-        preflights: bool,
-        record: &mut Record,
-        grant: &mut Grant,
-    ) -> Result<Judgement, Denial> {
-        let request = RequestHead {
-            // The proxy's own is not its client's.
-            certificate: None,
-            ..self.edge.read(peer, arrival, head)?
-        };
-
-        let route = self.routes.find_to_app(&request)?;
-        record.route(route.index);
-        *grant = self.cors.grant(route, &request);
-
-        let preflight = || self.cors.preflight(route, &request);
-        if let Some(mut response) = preflights.then(preflight).flatten() {
-            grant.apply(&mut response.fields);
-            return Ok(Judgement::Answer(response));
-        }
-
-        let admission = self.gate.admit(&request, route).await?;
-        record.admitted(admission.verified());
-        Ok(Judgement::Pass(admission))
-    }
-
-    /// Answers another proxy, which asks in place of its client.
-    async fn advise(
-        &self,
-        door: usize,
-        peer: &Peer,
-        (arrival, mut head): (Arrival, Box<Head>),
-        record: &mut Record,
-        grant: &mut Grant,
-    ) -> Result<Response, Denial> {
-        if !self.edge.trusts(peer) {
-            return Err(untrusted());
-        }
-        record.door("forward_auth");
-        let described = self.forward_auth.describe(door, &mut head);
-        if described.is_ok() {
-            record.describes(&head, arrival.forwarding.client());
-        }
-        let arrival = described.and_then(|scheme| self.edge.receive_asked(arrival, &head, scheme));
-        let preflights = self.forward_auth.answers_preflights(door);
-        let judged = match arrival {
-            Ok(arrival) => {
-                let described = (peer, &arrival, &*head);
-                self.judge(described, preflights, record, grant).await
-            }
-            Err(denial) => Err(denial),
-        };
-        let (response, denial) = match judged {
-            Ok(Judgement::Pass(admission)) => {
-                let mut lines = Vec::new();
-                self.upstream.announce(&admission, &mut lines);
-                let headers = self.announced.headers(&lines);
-                let mut response = self.forward_auth.allow(door, &head, &admission, headers);
-                grant.apply_to_app(&mut response.fields);
-                (response, None)
-            }
-            Ok(Judgement::Answer(response)) => (response, None),
-            Err(denial) => {
-                let mut response = self.forward_auth.deny(door, &denial);
-                grant.apply(&mut response.fields);
-                (response, Some(denial))
-            }
-        };
-        record.answered(response.status, denial);
-        Ok(response)
     }
 }
 

@@ -60,6 +60,10 @@ pub fn describe(dialect: Dialect, path: &str, head: &mut Head) -> Result<Option<
     }?;
     let host = described.host.map(HeaderValue::from_bytes).transpose();
     let host = host.map_err(|_| refused("the host is none"))?;
+    if host.is_some() {
+        // The question's own, which is replaced, has to be one all the same (RFC 9112 §3.2).
+        super::host::canonical(head)?;
+    }
     let Described {
         method,
         target,
@@ -149,7 +153,7 @@ fn envoy<'a>(path: &str, head: &'a Head) -> Result<Described<'a>, Denial> {
 }
 
 /// Whoever set up the proxy reads the log, and not the answer.
-fn misplaced(path: &str) -> Denial {
+pub fn misplaced(path: &str) -> Denial {
     Denial::because(
         Reason::DescriptionRefused,
         format!(

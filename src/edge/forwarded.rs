@@ -144,6 +144,11 @@ impl Forwarding {
         self.client
     }
 
+    /// Whether the peer is a trusted proxy.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
     /// How the client speaks to the first trusted proxy.
     pub fn scheme(&self) -> Scheme {
         self.scheme

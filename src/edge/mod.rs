@@ -16,7 +16,7 @@ use crate::fields::Fields;
 use crate::head::{Head, RequestHead, Scheme};
 use crate::headers::{self, Class, Classes, Known};
 
-pub use dialect::{describe, described_target};
+pub use dialect::{describe, described_target, misplaced};
 pub use forwarded::{Forwarded, Forwarding, Peer};
 pub use path::canonical as canonical_path;
 

@@ -10,16 +10,13 @@ use crate::clock::Clock;
 use crate::config::{self, TokenSource};
 use crate::denial::{Denial, Fault};
 use crate::edge;
+use crate::fields::Fields;
 use crate::gate::Admission;
 use crate::head::{Head, Scheme};
 use crate::respond::{self, Response};
 
 /// nginx takes it before `Cache-Control`, whose `private` it would not keep at all.
 const X_ACCEL_EXPIRES: HeaderName = HeaderName::from_static("x-accel-expires");
-
-/// A yes has so many fields and bytes of them, or it grows.
-const FIELDS: usize = 8;
-const BYTES: usize = 512;
 
 /// The paths where proxies ask.
 #[derive(Debug)]
@@ -81,26 +78,22 @@ impl ForwardAuth {
         edge::describe(door.dialect, &door.path, head)
     }
 
+    /// What is said of a path that is a door's when it is read, and is not spelt so.
+    pub fn misplaced(&self, door: usize) -> Denial {
+        edge::misplaced(&self.doors[door].settings.path)
+    }
+
     /// Whether whoever asks at a door passes usher's answer to a preflight on.
     pub fn answers_preflights(&self, door: usize) -> bool {
         self.doors[door].settings.dialect.gives_204_to_clients()
     }
 
-    /// A yes, with every identity header and what the app is told in it.
-    pub fn allow<'a>(
-        &self,
-        door: usize,
-        head: &Head,
-        admission: &Admission,
-        headers: impl Iterator<Item = (&'a HeaderName, Option<&'a str>)>,
-    ) -> Response {
+    /// A yes, with every identity header: the fields that are said.
+    pub fn allow(&self, door: usize, head: &Head, admission: &Admission, said: Fields) -> Response {
         let door = &self.doors[door];
         let mut response = respond::empty(StatusCode::OK);
+        response.fields = said;
         let fields = &mut response.fields;
-        fields.reserve(FIELDS, BYTES);
-        for (name, value) in headers {
-            fields.append_read(name, value.unwrap_or_default().as_bytes());
-        }
         let seconds = self.life(door, head, admission);
         let cache = match seconds {
             0 => HeaderValue::from_static("no-store"),

@@ -211,10 +211,10 @@ async fn judge(
         }
         Judgement::Pass(admission) => {
             sidecar.upstream.take_token(&mut head);
-            let mut lines = Vec::new();
-            sidecar.upstream.announce(&admission, &mut lines);
-            let said = sidecar.announced.headers(&lines);
-            let verdict = Verdict::allow(&admission, said, (&came, &head), grant);
+            let announced = &sidecar.announced;
+            let said = announced.said(&sidecar.upstream, &admission);
+            let told = (&said, announced.missing(&said));
+            let verdict = Verdict::allow(&admission, told, (&came, &head), grant);
             (verdict, StatusCode::OK)
         }
     };

@@ -40,26 +40,23 @@ const ENVOYS: [&str; 9] = [
 ];
 
 impl Verdict {
-    /// A yes: sets the identity headers that are `said` and removes all others, makes of the request
+    /// A yes: sets the identity headers that are `said` and removes the `unsaid`, makes of the request
     /// that `came` the one that would leave from here, and grants pages to read the app's answer.
     pub(super) fn allow<'a>(
         admission: &Admission,
-        said: impl Iterator<Item = (&'a HeaderName, Option<&'a str>)>,
+        (said, unsaid): (&Fields, impl Iterator<Item = &'a HeaderName>),
         (came, leaves): (&Head, &Head),
         grant: &Grant,
     ) -> Self {
         let mut answer = OkHttpResponse::default();
         let mut gone = missing(&names(&came.fields), &names(&leaves.fields));
         gone.retain(|name| !ENVOYS.contains(&name.as_str()));
-        for (name, value) in said {
-            match value {
-                Some(value) => {
-                    // Envoy removes after it has set.
-                    gone.remove(name.as_str());
-                    answer.headers.push(set(name.as_str(), value));
-                }
-                None => drop(gone.insert(name.as_str().to_owned())),
-            }
+        gone.extend(unsaid.map(|name| name.as_str().to_owned()));
+        for (name, value) in said.iter() {
+            let name = shown(name);
+            // Envoy removes after it has set.
+            gone.remove(&name);
+            answer.headers.push(set(&name, &shown(value)));
         }
         answer.headers.extend(shortened(came, leaves));
         answer.headers_to_remove = gone.into_iter().collect();

@@ -76,11 +76,7 @@ fn finish(
         }
         Err(_) => return Err(Unreadable::Malformed("the head cannot be parsed")),
     };
-    // httparse lets a bare LF end a line, which others take for a part of a value
-    // (RFC 9112 §2.2 leaves it to us).
-    if has_bare_line_feed(&input[..length]) {
-        return Err(Unreadable::Malformed("a line does not end with CRLF"));
-    }
+    let fields = fields(&input[..length], request.headers)?;
     let method = request.method.unwrap_or_default();
     let target = request.path.unwrap_or_default();
     let head = Head {
@@ -91,9 +87,23 @@ fn finish(
             Some(0) => Version::HTTP_10,
             _ => Version::HTTP_11,
         },
-        fields: Fields::read(&input[..length], request.headers),
+        fields,
     };
     Ok(Some((head, length)))
+}
+
+/// httparse lets a bare LF end a line, which others take for a part of a value (RFC 9112 §2.2 leaves
+/// it to us).
+fn fields(head: &[u8], found: &[httparse::Header<'_>]) -> Result<Fields, Unreadable> {
+    let (doubtful, fields) = match Fields::copied(head, found) {
+        // Those lines end as they should.
+        Some(fields) => (&head[..fields.start()], fields),
+        None => (head, Fields::rewritten(found)),
+    };
+    match has_bare_line_feed(doubtful) {
+        true => Err(Unreadable::Malformed("a line does not end with CRLF")),
+        false => Ok(fields),
+    }
 }
 
 fn has_bare_line_feed(head: &[u8]) -> bool {
