@@ -199,7 +199,7 @@ pub enum Judgement {
     /// Forward it.
     Pass(Admission),
     /// Give its client this answer.
-    Answer(Response),
+    Answer(Box<Response>),
 }
 
 /// How a refusal is said.
@@ -271,7 +271,7 @@ impl Sidecar {
         let preflight = || self.cors.preflight(route, &request);
         if let Some(mut response) = preflights.then(preflight).flatten() {
             grant.apply(&mut response.fields);
-            return Ok(Judgement::Answer(response));
+            return Ok(Judgement::Answer(Box::new(response)));
         }
 
         let admission = self.gate.admit(&request, route).await?;
@@ -314,7 +314,7 @@ impl Sidecar {
                 grant.apply_to_app(&mut response.fields);
                 (response, None)
             }
-            Ok(Judgement::Answer(response)) => (response, None),
+            Ok(Judgement::Answer(response)) => (*response, None),
             Err(denial) => {
                 let mut response = self.forward_auth.deny(door, &denial);
                 grant.apply(&mut response.fields);
