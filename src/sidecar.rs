@@ -5,7 +5,7 @@ mod advice;
 
 use std::sync::Arc;
 
-use http::Version;
+use http::{StatusCode, Version};
 
 use crate::announced::Announced;
 use crate::body::RequestBody;
@@ -100,7 +100,7 @@ impl Worker {
             Err(denial) => {
                 let mut response = self.sidecar.deny(manner, &denial);
                 grant.apply(&mut response.fields);
-                record.answered(response.status, Some(denial));
+                record.answered(manner.status(&response, &denial), Some(denial));
                 response
             }
         };
@@ -134,7 +134,7 @@ impl Worker {
             record.door("forward_auth");
         }
         let mut response = self.sidecar.deny(manner, &denial);
-        record.answered(response.status, Some(denial));
+        record.answered(manner.status(&response, &denial), Some(denial));
         response.body.record(record);
         response
     }
@@ -211,6 +211,16 @@ enum Manner {
     Grpc,
     /// As the proxy of this entry of `forward_auth` reads it.
     Door(usize),
+}
+
+impl Manner {
+    /// The status that is written down: not gRPC's own, which is no other for a refusal.
+    fn status(self, response: &Response, denial: &Denial) -> StatusCode {
+        match self {
+            Self::Grpc => denial.status(),
+            Self::Plain | Self::Door(_) => response.status,
+        }
+    }
 }
 
 impl Sidecar {

@@ -207,7 +207,7 @@ async fn judge(
     let (verdict, status) = match judged.await? {
         Judgement::Answer(response) => {
             let status = response.status;
-            (Verdict::answer(response, None), status)
+            (Verdict::answer(*response, None), status)
         }
         Judgement::Pass(admission) => {
             sidecar.upstream.take_token(&mut head);

@@ -17,7 +17,7 @@ pub enum Judgement {
     /// Forward it.
     Pass(Admission),
     /// Give its client this answer.
-    Answer(Response),
+    Answer(Box<Response>),
 }
 
 impl Sidecar {
@@ -54,7 +54,7 @@ impl Sidecar {
                 grant.apply_to_app(&mut response.fields);
                 response
             }
-            Judgement::Answer(response) => response,
+            Judgement::Answer(response) => *response,
         };
         record.answered(response.status, None);
         Ok(response)
@@ -95,7 +95,7 @@ impl Sidecar {
         let preflight = || self.cors.preflight(route, &request);
         if let Some(mut response) = preflights.then(preflight).flatten() {
             grant.apply(&mut response.fields);
-            return Ok(Judgement::Answer(response));
+            return Ok(Judgement::Answer(Box::new(response)));
         }
 
         let admission = self.gate.admit(&request, route).await?;
