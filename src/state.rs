@@ -100,15 +100,7 @@ impl StateDir {
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), String> {
         let path = self.folder.join(name);
-        // In a container every usher has the same number, and finds its own leftovers.
-        let beside = self.folder.join(format!(".{name}.{}", std::process::id()));
-        let replaced = write_beside(&beside, fill)
-            .and_then(|()| fs::rename(&beside, &path))
-            .and_then(|()| File::open(&self.folder)?.sync_all());
-        replaced.map_err(|error| {
-            let _ = fs::remove_file(&beside);
-            format!("{}: {error}", path.display())
-        })
+        replace(&path, fill).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// Whoever could write the file could say what stands in it.
@@ -130,6 +122,31 @@ impl StateDir {
         }
         Ok(())
     }
+}
+
+/// Puts what `fill` writes in the place of a file, whole or not at all, also if the machine stops
+/// meanwhile. Nobody else may read it.
+///
+/// # Errors
+/// What the system, or `fill`, said.
+pub fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // In a container every usher has the same number, and finds its own leftovers.
+    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let replaced = write_beside(&beside, fill).and_then(|()| fs::rename(&beside, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    replaced.and_then(|()| sync_folder(path))
+}
+
+/// Returns when the disk has the file's name.
+///
+/// # Errors
+/// What the system said.
+pub fn sync_folder(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| *folder != Path::new(""));
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn bounded(file: &File, most: u64) -> Result<Vec<u8>, String> {

@@ -8,6 +8,7 @@ mod ask;
 mod file;
 mod follower;
 mod known;
+mod locked;
 pub mod metrics;
 mod reply;
 mod seen;
