@@ -49,7 +49,7 @@ impl Default for Options {
     }
 }
 
-/// Why usher does not start.
+/// Why usher does not start, or does not go on.
 #[derive(Debug)]
 pub enum StartError {
     /// An address cannot be listened on.
@@ -68,6 +68,13 @@ pub enum StartError {
     Revocation(revocation::StartError),
     /// The operating system gives no threads.
     Threads(std::io::Error),
+    /// Something that goes on as long as usher does has ended.
+    Stopped {
+        /// What it did.
+        what: &'static str,
+        /// How it ended.
+        why: String,
+    },
 }
 
 impl fmt::Display for StartError {
@@ -94,6 +101,11 @@ impl fmt::Display for StartError {
             Self::State(problem) => write!(f, "state_dir: {problem}"),
             Self::Revocation(error) => write!(f, "revocation: {error}"),
             Self::Threads(error) => write!(f, "cannot start worker threads: {error}"),
+            Self::Stopped { what, why } => write!(
+                f,
+                "{what} has stopped: {why}. usher ends rather than go on without it. This is a \
+                 defect: start usher again, and report it with what the log says before"
+            ),
         }
     }
 }
