@@ -1,30 +1,31 @@
 //! `/livez`, `/readyz` and `/metrics`, on a listener of their own; read only.
 
-use std::convert::Infallible;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::accounts::Accounts;
+use crate::aside;
 use crate::identify::Identify;
-use crate::limit::Seldom;
 use crate::revocation::Revocation;
 use crate::telemetry::Telemetry;
 use crate::users::Users;
 
 /// Connections to the admin listener at once; probes and scrapers need a handful.
 const MAX_CONNECTIONS: usize = 64;
-const HEADER_READ: Duration = Duration::from_secs(5);
+
+/// What it is called in the log.
+const NAME: &str = "admin";
 
 /// Tells whether usher should get traffic.
 pub struct Readiness {
@@ -179,41 +180,21 @@ impl Admin {
 
     /// Serves until dropped.
     pub async fn run(self) {
-        let permits = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
-        let (readiness, telemetry) = (self.readiness, self.telemetry);
-        loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else {
-                return;
-            };
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Whatever it is, the next attempt must not come at once.
-                    static SHORT: Seldom = Seldom::new();
-                    if let Some(times) = SHORT.again() {
-                        tracing::warn!(%error, times, "admin listener cannot accept");
-                    }
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    continue;
-                }
-            };
-            let (readiness, telemetry) = (readiness.clone(), telemetry.clone());
-            tokio::spawn(async move {
-                let service = hyper::service::service_fn(move |request| {
-                    let response = answer(&request, &readiness, &telemetry);
-                    async move { Ok::<_, Infallible>(response) }
-                });
-                let served = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_READ)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-                if let Err(error) = served {
-                    tracing::debug!(%error, "admin connection ended");
-                }
-                drop(permit);
-            });
-        }
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let next = || async {
+            let place = aside::place(&places).await?;
+            let (stream, _) = self.listener.accept().await?;
+            Ok((stream, place))
+        };
+        aside::accept(NAME, next, |(stream, place)| {
+            let (readiness, telemetry) = (self.readiness.clone(), self.telemetry.clone());
+            Some(async move {
+                let answer = |request| ready(answer(&request, &readiness, &telemetry));
+                aside::converse(NAME, stream, answer).await;
+                drop(place);
+            })
+        })
+        .await;
     }
 }
 

@@ -18,7 +18,7 @@
 //! | decision | [`gate`] |
 //! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`announced`], [`cors`] |
 //! | the line | [`sidecar`] |
-//! | outside | [`listener`], [`ext_authz`], [`admin`], [`control`], [`cli`] |
+//! | outside | [`listener`], `aside`, [`ext_authz`], [`admin`], [`control`], [`cli`] |
 //!
 //! [`bind`] makes all of it from a configuration.
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ pub mod accounts;
 pub mod activity;
 pub mod admin;
 pub mod announced;
+mod aside;
 mod assemble;
 pub mod body;
 pub mod breaker;
