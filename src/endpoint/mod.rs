@@ -2,6 +2,7 @@
 //! were written for, so each says a denial in its own words.
 
 mod accounts;
+mod body;
 mod forward_auth;
 mod logout;
 mod users;
