@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`der`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`revoked`] |
+//! | words | [`secret`], [`clock`], [`der`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`revoked`], [`roots`] |
 //! | settings | [`config`] |
 //! | storage | [`database`], [`state`] |
 //! | abilities | [`identify`], [`users`], [`accounts`], [`revocation`], [`route`], [`edge`], [`tls`], [`telemetry`] |
@@ -57,6 +57,7 @@ pub mod listener;
 pub mod respond;
 pub mod revocation;
 pub mod revoked;
+pub mod roots;
 pub mod route;
 mod run;
 pub mod secret;

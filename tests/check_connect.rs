@@ -205,6 +205,40 @@ fn accounts_are_asked_too_and_left_as_they_are() {
 }
 
 #[test]
+fn a_system_without_root_certificates_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("usher.yaml");
+    let port = free_port();
+    let yaml = format!(
+        "upstream: http://127.0.0.1:3000\nissuers:\n  \
+         - {{ issuer: 'https://idp', jwks_uri: 'https://127.0.0.1:{port}/', audiences: any }}\n  \
+         - {{ issuer: 'plain', jwks_uri: 'http://127.0.0.1:{port}/', audiences: any }}\n\
+         users: {{ directory: 'postgres://127.0.0.1:{port}/app?sslmode=verify-full', table: t, shared_ids: true }}\n"
+    );
+    std::fs::write(&file, yaml).unwrap();
+    let usher = Command::new(env!("CARGO_BIN_EXE_usher"))
+        .args(["check", "--connect", file.to_str().unwrap()])
+        .env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(usher.stderr).unwrap();
+    let without = "this system has no root certificates: install ca-certificates";
+    let lines: Vec<_> = told.lines().collect();
+    for about in ["`idp`", "users"] {
+        let about = |line: &&&str| line.contains(about) && line.contains(without);
+        assert_eq!(lines.iter().filter(about).count(), 1, "{told}");
+    }
+    // Where no TLS is spoken, none are needed.
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("`plain`") && !line.contains(without)),
+        "{told}"
+    );
+}
+
+#[test]
 fn without_users_there_is_nobody_to_ask() {
     let (code, _, err) = connect("", "");
     assert_eq!(code, Some(78));

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::revocation::{self, Revocation};
 use crate::revoked::Revoked;
+use crate::roots::roots;
 use crate::telemetry::{Exporter, Telemetry, Tracer};
 use crate::{accounts, identify, tls, upstream, users};
 
@@ -122,7 +123,7 @@ fn traces(
         return Ok(None);
     };
     let roots = match settings.endpoint.starts_with("https:") {
-        true => tls::roots(settings.ca_file.as_deref()).map_err(StartError::Tls)?,
+        true => roots(settings.ca_file.as_deref()).map_err(StartError::Tls)?,
         false => RootCertStore::empty(),
     };
     let made = Tracer::new(settings, roots, registry).map_err(StartError::Tls)?;

@@ -82,8 +82,7 @@ pub enum DirectorySettings {
 /// How to reach a PostgreSQL directory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PostgresSettings {
-    /// `postgres://…`, with `sslmode=disable`, `prefer` (the default), `require` or
-    /// `verify-full`; wherever TLS is spoken, the certificate is verified.
+    /// `postgres://…`; a [`super::PostgresUrl`] says whether TLS is spoken.
     pub url: Secret,
     /// A PEM file with the roots to trust instead of the system's.
     pub ca_file: Option<PathBuf>,

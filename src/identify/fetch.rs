@@ -17,11 +17,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::dial::Dial;
+use crate::roots;
 use crate::surroundings;
 
 /// What is sent as `User-Agent`.
@@ -224,23 +223,16 @@ fn refused(status: StatusCode) -> Failure {
     }
 }
 
-/// The system's roots, or those in a file.
-pub(super) fn roots(ca_file: Option<&[u8]>) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore::empty();
-    let Some(pem) = ca_file else {
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(store);
-    };
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| format!("not PEM: {error:?}"))?;
-        store
-            .add(certificate)
-            .map_err(|error| format!("a certificate is not usable: {error}"))?;
+/// Whom to trust at these places: the authorities in a file, or the system's, which need not be
+/// there where no TLS is spoken.
+pub(super) fn roots(ca: Option<&[u8]>, places: &[Uri]) -> Result<RootCertStore, String> {
+    match ca {
+        Some(pem) => roots::of_pem(pem),
+        None if places.iter().all(|url| url.scheme_str() == Some("http")) => {
+            Ok(roots::of_system().unwrap_or_else(|_| RootCertStore::empty()))
+        }
+        None => roots::of_system(),
     }
-    if store.is_empty() {
-        return Err("it holds no certificate".to_owned());
-    }
-    Ok(store)
 }
 
 /// Whether a key set may be fetched from `found`, which the document at `from` names.

@@ -42,10 +42,10 @@ pub(super) enum Place {
 
 impl Place {
     /// The URLs that are configured.
-    pub(super) fn urls(&self) -> Vec<String> {
+    pub(super) fn urls(&self) -> &[Uri] {
         match self {
-            Self::KeySet(urls) => urls.iter().map(Uri::to_string).collect(),
-            Self::Discovery { url, .. } => vec![url.to_string()],
+            Self::KeySet(urls) => urls,
+            Self::Discovery { url, .. } => std::slice::from_ref(url),
         }
     }
 }
@@ -254,7 +254,8 @@ impl Refresher {
     /// Reading the system's roots takes a while, so it happens aside.
     async fn fetcher(&self) -> Result<Fetcher, String> {
         let ca = self.ca.clone();
-        let roots = tokio::task::spawn_blocking(move || fetch::roots(ca.as_deref()));
+        let places = self.place.urls().to_vec();
+        let roots = tokio::task::spawn_blocking(move || fetch::roots(ca.as_deref(), &places));
         let roots = roots.await.map_err(|error| error.to_string())??;
         let bounds = Bounds {
             timeout: self.fetch.timeout,

@@ -6,6 +6,7 @@ use super::{Context, bounds, flag, key_source, provisioner};
 use crate::config::file::{
     self, Directory, Hidden, List, MatchBy, Named, OneOrMany, TextOr, UsersPreset,
 };
+use crate::config::postgres_url::{PostgresUrl, Tls};
 use crate::config::report::member;
 use crate::config::users::{
     DirectorySettings, IssuerUsers, MatchRule, PostgresSettings, PresenceSettings, Settings, Table,
@@ -101,6 +102,8 @@ pub(super) fn postgres(
     file: Option<&Directory>,
     cx: &mut Context<'_>,
 ) -> PostgresSettings {
+    let ca_file = file.is_some_and(|file| file.ca_file.is_some());
+    encrypted(key, &url, ca_file, cx);
     let mut settings = PostgresSettings::new(Secret::new(url));
     let Some(file) = file else {
         return settings;
@@ -122,6 +125,33 @@ pub(super) fn postgres(
         cx,
     );
     settings
+}
+
+/// Whether what is said there stays between the two.
+fn encrypted(key: &str, url: &str, ca_file: bool, cx: &mut Context<'_>) {
+    const REMEDY: &str = "Write `?sslmode=verify-full` at the end of the URL";
+    let read = match PostgresUrl::read(url) {
+        Ok(read) => read,
+        Err(why) => {
+            let remedy = "Write it as `postgres://app@db:5432/app?sslmode=verify-full`.";
+            return cx.error(key, format!("is no URL of PostgreSQL: {why}"), remedy);
+        }
+    };
+    let clear = match read.tls(ca_file) {
+        Tls::Always => return,
+        Tls::Off => "`sslmode=disable` sends all of it in clear",
+        Tls::Offered => {
+            "`sslmode=prefer` goes on in clear whenever the answer is that there is no TLS"
+        }
+    };
+    if ca_file {
+        let message = format!("has a `ca_file`, and {clear}");
+        cx.error(key, message, format!("{REMEDY}, or remove `ca_file`."));
+    } else if !read.is_local() {
+        let message = format!("is on another machine, and {clear}");
+        let remedy = format!("{REMEDY}, unless nobody else can listen on the way.");
+        cx.report.warn(key, message, remedy);
+    }
 }
 
 /// A URL in the file, or in a file of its own since it may hold a password; and the key that

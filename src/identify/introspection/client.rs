@@ -50,8 +50,9 @@ struct Assertion {
 impl Client {
     /// Reads certificates and keys.
     pub(super) fn new(settings: &config::Introspection, clock: &Clock) -> Result<Self, String> {
+        let url = start::parse(&settings.url)?;
         let ca = settings.ca_file.as_deref().map(start::read).transpose()?;
-        let roots = fetch::roots(ca.as_deref())?;
+        let roots = fetch::roots(ca.as_deref(), std::slice::from_ref(&url))?;
         let bounds = Bounds {
             timeout: settings.timeout,
             max_bytes: settings.max_bytes,
@@ -60,7 +61,7 @@ impl Client {
         };
         Ok(Self {
             fetcher: Fetcher::new(roots, bounds)?,
-            url: start::parse(&settings.url)?,
+            url,
             authentication: Authentication::new(&settings.client, clock)?,
         })
     }
