@@ -32,12 +32,7 @@ impl StateDir {
             .mode(0o700)
             .create(folder)
             .map_err(failed)?;
-        if fs::metadata(folder).map_err(failed)?.mode() & 0o002 != 0 {
-            return Err(format!(
-                "{}: anybody may write there. `chmod o-w` it, or set `state_dir` to a folder of usher's own",
-                folder.display()
-            ));
-        }
+        not_anybodys(folder, &fs::metadata(folder).map_err(failed)?)?;
         // The file system knows best who we are: the owner of what we make.
         let probe = folder.join(format!(".probe-{}", Uuid::new_v4()));
         let made = create(&probe).and_then(|file| file.metadata());
@@ -46,6 +41,18 @@ impl StateDir {
             folder: folder.to_owned(),
             owner: made.map_err(failed)?.uid(),
         })
+    }
+
+    /// Whether the folder could be opened, as far as that can be told without making it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn look(folder: &Path) -> Result<(), String> {
+        match fs::metadata(folder) {
+            Ok(found) => not_anybodys(folder, &found),
+            // It is made, or not, by the usher that serves, as whoever it then runs as.
+            Err(_) => Ok(()),
+        }
     }
 
     /// A file's content; `None` if there is no such file.
@@ -122,6 +129,16 @@ impl StateDir {
         }
         Ok(())
     }
+}
+
+fn not_anybodys(folder: &Path, found: &fs::Metadata) -> Result<(), String> {
+    if found.mode() & 0o002 == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "{}: anybody may write there. `chmod o-w` it, or set `state_dir` to a folder of usher's own",
+        folder.display()
+    ))
 }
 
 /// Puts what `fill` writes in the place of a file, whole or not at all, also if the machine stops

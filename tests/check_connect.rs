@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::common::{Peers, free_port};
+use crate::common::{Peers, Signer, free_port};
 
 /// Exit code, standard output, standard error.
 fn check(users: &str, more: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -180,9 +180,11 @@ fn a_redis_that_wants_a_password_refuses() {
 #[test]
 fn accounts_are_asked_too_and_left_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
+    let pem = Signer::new("RS256", b"").public_pem();
+    let key = data_encoding::BASE64.encode(pem.as_bytes());
     let accounts = |url: &str| {
         format!(
-            "accounts: \"{url}\"\nprojects: [{{ id: acme, public_key: cHVi }}]\nissued_tokens: {{ rate_limit: 'off', \
+            "accounts: \"{url}\"\nprojects: [{{ id: acme, public_key: '{key}' }}]\nissued_tokens: {{ rate_limit: 'off', \
              access: {{ secret: '${{A:-aq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To}}' }}, \
              refresh: {{ secret: '${{R:-rq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To}}' }} }}\n"
         )

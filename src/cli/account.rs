@@ -209,12 +209,12 @@ where
         Err(error) => return fail(format_args!("no runtime: {error}")),
     };
     let done = runtime.block_on(async {
-        let opened = Accounts::open(&settings, Metrics::default(), Clock::System).await;
-        let accounts = opened.map_err(|error| error.to_string())?;
-        if accounts.is_failing() {
-            return Err(accounts.check().await.join("\n"));
+        let opened = Accounts::visit(&settings, Metrics::default(), Clock::System).await;
+        let accounts = opened.map_err(|error| format!("accounts: {error}"))?;
+        match accounts.problem().await {
+            Some(problem) => Err(problem),
+            None => work(accounts, project).await,
         }
-        work(accounts, project).await
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -98,7 +98,8 @@ fn keys(
 
 /// The public half of a key that usher signs with itself.
 fn own_key(issuer: &Issuer, pem: &Secret) -> Result<Vec<Key>, String> {
-    let signs = SigningKey::from_pem(pem.expose()).map_err(|error| error.to_string())?;
+    let signs = SigningKey::from_pem(pem.expose());
+    let signs = signs.map_err(|error| format!("`issued_tokens.access.key_file`: {error}"))?;
     let set =
         serde_json::json!({ "keys": [signs.published().map_err(|error| error.to_string())?] });
     let parsed = jwks::parse(set.to_string().as_bytes(), &issuer.algorithms);

@@ -1,5 +1,7 @@
 //! `usher account`, on both databases.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 
 use super::stage::Stage;
@@ -137,4 +139,86 @@ fn what_cannot_be_done_is_said() {
     .unwrap();
     let (code, _, err) = run(&["account", "list", "--config", &path]);
     assert!(code == 1 && err.contains("no `accounts`"), "{err}");
+}
+
+/// Whether usher's tables are there, in a file or on a server.
+fn has_tables(stage: &Stage) -> bool {
+    let sql = match stage.postgres {
+        Some(_) => "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'usher_%'",
+        None => "SELECT count(*) FROM sqlite_master WHERE name LIKE 'usher_%'",
+    };
+    stage.number(sql) > 0
+}
+
+#[test]
+fn a_command_before_the_first_start_makes_nothing() {
+    Stage::each(|stage| {
+        let (code, out, err) = account(&stage, &["list"]);
+        assert_eq!((code, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains("`usher serve` makes"), "{err}");
+        match stage.postgres {
+            None => assert!(!stage.file().exists()),
+            Some(_) => assert!(!has_tables(&stage)),
+        }
+        drop(stage.usher());
+        let (code, _, err) = account(&stage, &["list"]);
+        assert_eq!((code, err.as_str()), (0, ""));
+    });
+}
+
+#[test]
+fn a_check_changes_nothing_and_says_what_a_start_would() {
+    Stage::each(|stage| {
+        let config = stage.folder.path().join("usher.yaml");
+        std::fs::write(&config, stage.yaml("", "", "")).unwrap();
+        let check = || run(&["check", "--connect", config.to_str().unwrap()]);
+        // Somebody's file, with another journal than ours, and no table of ours yet.
+        stage.sql("CREATE TABLE theirs (number BIGINT)");
+        let bytes = || {
+            stage
+                .postgres
+                .is_none()
+                .then(|| std::fs::read(stage.file()).unwrap())
+        };
+        let before = bytes();
+        let (code, out, err) = check();
+        assert_eq!(code, 0, "{err}");
+        assert!(
+            out.contains("  accounts  have no tables yet: `usher serve` makes them\n"),
+            "{out}"
+        );
+        assert!(bytes() == before && !has_tables(&stage));
+        drop(stage.usher());
+        let (code, out, err) = check();
+        assert_eq!(code, 0, "{err}");
+        assert!(!out.contains("  accounts  "), "{out}");
+        stage.sql("DELETE FROM usher_account_versions");
+        stage.sql("INSERT INTO usher_account_versions (version, applied_at) VALUES (99, 0)");
+        let (code, _, err) = check();
+        assert_eq!(code, 78);
+        assert!(err.contains("version 99, and this usher knows 1"), "{err}");
+    });
+}
+
+#[test]
+fn files_of_usher_are_its_own() {
+    let stage = Stage::sqlite();
+    let users = stage.folder.path().join("users.db");
+    let usher = stage.usher_with(
+        "",
+        "",
+        &format!(
+            "users: {{ directory: 'sqlite:{}', provisioner: direct, shared_ids: true }}\n",
+            users.display()
+        ),
+    );
+    stage.login(&usher, "ada", json!({}));
+    assert_eq!(usher.get("/", &stage.issuer.token("bob")).status, 200);
+    for file in [stage.file(), users] {
+        for name in ["", "-wal", "-shm"] {
+            let path = format!("{}{name}", file.display());
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{path}");
+        }
+    }
 }
