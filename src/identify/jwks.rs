@@ -78,19 +78,21 @@ pub(super) fn parse(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Parsed, Ba
     Ok(parsed)
 }
 
-/// Two keys of one name: neither is the one that a token means.
+/// Two keys of one name: neither is the one that a token means, unless they are of different kinds
+/// (RFC 7517 §4.5), of which its `alg` means one.
 fn drop_twins(parsed: &mut Parsed, places: &[usize]) {
-    let mut counts: HashMap<Box<str>, usize> = HashMap::new();
-    for kid in parsed.keys.iter().filter_map(|key| key.kid.clone()) {
-        *counts.entry(kid).or_default() += 1;
+    let named = |key: &Key| key.kid.clone().map(|kid| (kid, key.family));
+    let mut counts: HashMap<(Box<str>, Family), usize> = HashMap::new();
+    for name in parsed.keys.iter().filter_map(named) {
+        *counts.entry(name).or_default() += 1;
     }
     let keys = std::mem::take(&mut parsed.keys);
     for (key, place) in keys.into_iter().zip(places) {
-        let twin = key.kid.as_ref().and_then(|kid| counts.get(kid)) > Some(&1);
+        let twin = named(&key).and_then(|name| counts.get(&name)) > Some(&1);
         if twin {
             parsed.skipped.push(Skipped {
                 place: *place,
-                reason: "another key has the same `kid`".to_owned(),
+                reason: "another key of its kind has the same `kid`".to_owned(),
             });
         } else {
             parsed.keys.push(key);

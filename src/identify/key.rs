@@ -19,6 +19,7 @@ pub(super) struct Key {
     pub(super) kid: Option<Box<str>>,
     /// Changes whenever the key, its name or its algorithms do; compared at each cache hit.
     pub(super) id: u64,
+    pub(super) family: Family,
     verifiers: Box<[(Algorithm, Verifier)]>,
 }
 
@@ -63,7 +64,7 @@ impl Key {
             hash.add(algorithm, &spki(&key)?);
             verifiers.push((algorithm, Verifier::Public(key)));
         }
-        Self::with(kid, hash, verifiers)
+        Self::with(kid, family, hash, verifiers)
     }
 
     /// A shared secret, at least as long as the hash (RFC 7518 §3.2).
@@ -84,11 +85,12 @@ impl Key {
                 verifiers.push((algorithm, Verifier::Shared(Box::new(key))));
             }
         }
-        Self::with(None, hash, verifiers)
+        Self::with(None, Family::Shared, hash, verifiers)
     }
 
     fn with(
         kid: Option<&str>,
+        family: Family,
         hash: IdHash,
         verifiers: Vec<(Algorithm, Verifier)>,
     ) -> Result<Self, BadKey> {
@@ -99,6 +101,7 @@ impl Key {
         Ok(Self {
             kid: kid.map(Box::from),
             id: hash.finish(),
+            family,
             verifiers: verifiers.into_boxed_slice(),
         })
     }
@@ -147,20 +150,15 @@ pub(super) fn from_file(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Key, B
         },
         None => bytes.to_vec(),
     };
-    let families = [Family::Rsa, Family::P256, Family::P384, Family::Ed25519];
-    let mut worst = None;
-    for family in families {
-        match Key::public(family, &der, None, algorithms) {
-            Ok(key) => return Ok(key),
-            Err(error) if family == Family::Rsa => worst = Some(error),
-            Err(_) => {}
-        }
-    }
-    // Only RSA keys are refused for what they are; the other families just do not match.
-    match worst.filter(|error| error.0.starts_with("the RSA")) {
-        Some(error) => Err(error),
+    let mut all = Algorithm::ALL.into_iter();
+    let kind = all.find(|algorithm| {
+        let verification = algorithm::verification(*algorithm);
+        verification.is_some_and(|with| ParsedPublicKey::new(with, &der).is_ok())
+    });
+    match kind {
+        Some(kind) => Key::public(algorithm::family(kind), &der, None, algorithms),
         None => Err(BadKey(
-            "it holds no public key that fits the issuer's `algorithms`".to_owned(),
+            "it holds no public key of RSA, P-256, P-384 or Ed25519".to_owned(),
         )),
     }
 }

@@ -105,6 +105,15 @@ impl Journal {
         }
     }
 
+    /// Reads all of it, once; blocks.
+    pub(super) fn read(&self, known: &Known) -> Result<(), String> {
+        let read = self
+            .open()
+            .and_then(|file| read(file, Position::default(), known, |_| {}));
+        read.map(drop)
+            .map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+
     /// Reads on whenever the file grows, for ever; puts back what it has lost.
     pub(super) async fn follow(&self, known: &Arc<Known>) {
         let mut at = Position::default();
@@ -143,9 +152,8 @@ impl Journal {
 
     /// Reads on, and tidies up; where reading stands then.
     fn step(&self, at: Position, known: &Known) -> io::Result<Position> {
-        let file = if_there(File::open(&self.path))?;
+        let file = self.open()?;
         let meta = file.as_ref().map(File::metadata).transpose()?;
-        meta.as_ref().map_or(Ok(()), private)?;
         let now = match at.is_within(meta.as_ref()) && !known.has_room_again() {
             true => read(file, at, known, |_| {})?,
             false => {
@@ -158,6 +166,15 @@ impl Journal {
             true => Ok(self.rewrite(now, known)),
             false => Ok(now),
         }
+    }
+
+    /// The file, if there is one, which nobody else may write.
+    fn open(&self) -> io::Result<Option<File>> {
+        let file = if_there(File::open(&self.path))?;
+        if let Some(file) = &file {
+            private(&file.metadata()?)?;
+        }
+        Ok(file)
     }
 
     /// Reads all of it, and adds what we know and it does not.

@@ -79,6 +79,12 @@ impl<'a> Follower<'a> {
         }
     }
 
+    /// Reads all that there is, once.
+    pub(super) async fn read(&self) -> Result<(), String> {
+        let mut connection = self.stream.connect(Duration::ZERO).await?;
+        self.read_whole(&mut connection).await.map(drop)
+    }
+
     /// One connection, to its end.
     async fn session(&self) -> Result<Infallible, String> {
         let mut connection = self.stream.connect(BLOCK).await?;

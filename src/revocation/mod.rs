@@ -125,6 +125,19 @@ impl Revocation {
         }
     }
 
+    /// Reads all that was told until now, once, and changes nothing; for a command.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn read(&self) -> Result<(), String> {
+        match &*self.source {
+            Place::Stream(stream) => Follower::new(stream, &self.known, None).read().await?,
+            Place::File(journal) => journal.read(&self.known)?,
+        }
+        self.known.open();
+        Ok(())
+    }
+
     /// Keeps the set as the stream or the file has it, for ever.
     pub async fn follow(self: Arc<Self>) {
         match &*self.source {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::stage::Stage;
 use crate::common::command::run;
+use crate::common::eventually;
 
 /// Runs `usher account` with the stage's configuration: exit code, standard output, standard error.
 fn account(stage: &Stage, arguments: &[&str]) -> (i32, String, String) {
@@ -96,7 +97,12 @@ fn an_operator_sees_suspends_and_deletes() {
         let (code, _, err) = account(&stage, &["delete", "ada"]);
         assert!(code == 1 && err.contains("--yes"), "{err}");
         let (code, out, _) = account(&stage, &["delete", "ada", "--yes"]);
-        assert_eq!((code, out), (0, format!("deleted {}\n", ada.id())));
+        assert_eq!(code, 0);
+        let told = format!(
+            "deleted {}. Access tokens that there are pass until they expire, after 30m",
+            ada.id()
+        );
+        assert!(out.starts_with(&told), "{out}");
         assert_eq!(stage.number("SELECT count(*) FROM usher_suspensions"), 0);
         assert_eq!(
             stage.number("SELECT count(*) FROM usher_refresh_tokens"),
@@ -107,6 +113,60 @@ fn an_operator_sees_suspends_and_deletes() {
             &super::stage::renew(&usher, &ada.refresh),
             403,
             "no-user-found",
+        );
+    });
+}
+
+#[test]
+fn whoever_is_deleted_has_no_token_that_passes_where_revocations_are_told() {
+    Stage::each(|stage| {
+        let file = stage.folder.path().join("revoked");
+        let more = format!(
+            "routes: [{{ path: /**, projects: [acme] }}]\nrevocation: {{ stream: 'file:{}' }}\n",
+            file.display()
+        );
+        let yaml = stage
+            .yaml("", "", &more)
+            .replace("audiences:", "max_token_life: 1h, audiences:");
+        let usher = crate::common::Usher::configured(&yaml);
+        eventually("a ready usher", || {
+            (usher.admin("/readyz").status == 200).then_some(())
+        });
+        let (ada, bob) = (
+            stage.login(&usher, "ada", json!({})),
+            stage.login(&usher, "bob", json!({})),
+        );
+        assert_eq!(usher.get("/", &ada.access).status, 200);
+        let config = stage.folder.path().join("usher.yaml");
+        std::fs::write(&config, &yaml).unwrap();
+        let delete = |user: &str| {
+            let config = config.to_str().unwrap();
+            run(&[
+                "account",
+                "delete",
+                "--config",
+                config,
+                "--project",
+                "acme",
+                user,
+                "--yes",
+            ])
+        };
+        let (code, out, err) = delete("ada");
+        let told = format!("deleted {}, and revoked the access tokens\n", ada.id());
+        assert_eq!((code, out.as_str(), err.as_str()), (0, told.as_str(), ""));
+        eventually("a refused token", || {
+            (usher.get("/", &ada.access).status == 401).then_some(())
+        });
+        assert_eq!(usher.get("/", &bob.access).status, 200);
+        // What cannot be written down is said, with what is left to do.
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let (code, out, err) = delete("bob");
+        assert_eq!((code, out.as_str()), (1, ""));
+        let again = format!("usher revoke --issuer accounts --subject {}", bob.id());
+        assert!(
+            err.contains(&format!("deleted {}, but", bob.id())) && err.contains(&again),
+            "{err}"
         );
     });
 }

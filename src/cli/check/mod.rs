@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use crate::config::{self, Config, Loaded, Problem};
 
-use super::EX_CONFIG;
+use super::{EX_CONFIG, runtime};
 
 /// What is found beyond the file itself.
 #[derive(Default)]
@@ -62,13 +62,10 @@ pub(super) fn run(file: &Path, connect: bool) -> ExitCode {
 /// Reads what `serve` reads when it starts, and asks whom it will ask.
 fn look(config: &Config, connect: bool) -> Found {
     let mut found = Found::default();
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            found.problem(format!("no runtime: {error}"));
+            found.problem(error);
             return found;
         }
     };
@@ -88,13 +85,6 @@ fn bad(file: &Path, problems: &[Problem], err: &mut impl Write) -> io::Result<()
         .filter(|problem| problem.severity == config::Severity::Error)
         .count();
     writeln!(err, "{}: {}", file.display(), counted(errors, "problem"))
-}
-
-/// Prints problems for a command that cannot go on with them.
-pub(super) fn print(problems: &[Problem]) {
-    for problem in problems {
-        eprintln!("{problem}");
-    }
 }
 
 fn list(problems: &[Problem], err: &mut impl Write) -> io::Result<()> {
