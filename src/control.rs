@@ -203,7 +203,7 @@ fn unknown(from: &str) -> Answer {
         tracing::warn!(from, times, "refused to revoke: no token, or a wrong one");
     }
     let mut answer = said(StatusCode::UNAUTHORIZED, "show the token of `control`");
-    let bearer = HeaderValue::from_static("Bearer");
+    let bearer = HeaderValue::from_static("Bearer realm=\"control\"");
     let fields = answer.headers_mut();
     fields.insert(header::WWW_AUTHENTICATE, bearer);
     answer

@@ -155,12 +155,22 @@ pub(super) fn from_file(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Key, B
         let verification = algorithm::verification(*algorithm);
         verification.is_some_and(|with| ParsedPublicKey::new(with, &der).is_ok())
     });
-    match kind {
-        Some(kind) => Key::public(algorithm::family(kind), &der, None, algorithms),
-        None => Err(BadKey(
-            "it holds no public key of RSA, P-256, P-384 or Ed25519".to_owned(),
-        )),
+    let Some(kind) = kind else {
+        let why = "it holds no public key of RSA, P-256, P-384 or Ed25519";
+        return Err(BadKey(why.to_owned()));
+    };
+    let family = algorithm::family(kind);
+    if !algorithms
+        .iter()
+        .any(|name| algorithm::family(*name) == family)
+    {
+        let wanted: Vec<_> = algorithms.iter().map(|name| name.name()).collect();
+        let (kind, wanted) = (kind.name(), wanted.join(", "));
+        return Err(BadKey(format!(
+            "it is a key for {kind}, and one for {wanted} is wanted"
+        )));
     }
+    Key::public(family, &der, None, algorithms)
 }
 
 /// The label of a PEM block and its content, which may be a private key.

@@ -94,7 +94,7 @@ fn a_key_that_cannot_be_used_is_named_at_start() {
     let curve = Signer::new("ES256", b"").public_pem();
     for (text, phrase) in [
         ("junk".to_owned(), "neither PEM nor base64"),
-        (curve, "no public key that fits"),
+        (curve, "a key for ES256, and one for RS256 is wanted"),
     ] {
         std::fs::write(stage.folder.path().join("acme.pem"), text).unwrap();
         let yaml = stage.yaml("", "", "listen: 127.0.0.1:0\nadmin: off\n");

@@ -119,7 +119,7 @@ impl AccountEndpoints {
                 Question::SignOut | Question::Keys => self.sign_out(&asked).await,
             },
             Err(refused) => {
-                if question == Question::Login {
+                if question == Question::Login && refused.response.status.is_client_error() {
                     self.accounts.metrics.refused.inc();
                 }
                 *refused

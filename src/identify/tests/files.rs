@@ -218,7 +218,11 @@ fn what_is_no_public_key_is_refused_in_words() {
             "not a public key",
         ),
         (b"", &ALL, "no public key"),
-        (&spki(&P256), &rsa_only, "none of the issuer's `algorithms`"),
+        (
+            &spki(&P256),
+            &rsa_only,
+            "a key for ES256, and one for RS256 is wanted",
+        ),
     ];
     for (file, algorithms, words) in table {
         let error = key::from_file(file, algorithms).unwrap_err().0;
