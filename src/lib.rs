@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`der`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`revoked`], [`roots`] |
+//! | words | [`secret`], [`clock`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`revoked`], [`roots`] |
 //! | settings | [`config`] |
 //! | storage | [`database`], [`state`] |
 //! | abilities | [`identify`], [`users`], [`accounts`], [`revocation`], [`route`], [`edge`], [`tls`], [`telemetry`] |
@@ -40,7 +40,6 @@ pub mod cors;
 pub mod database;
 pub mod deadline;
 pub mod denial;
-pub mod der;
 pub mod drain;
 pub mod edge;
 pub mod endpoint;

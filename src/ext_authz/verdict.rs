@@ -114,6 +114,8 @@ impl Verdict {
             };
             let left = value(after);
             if !left.is_empty() && left != value(before) {
+                // Envoy takes a verdict's headers from `value` alone, which is text; with `raw_value`
+                // they would be empty.
                 let left = String::from_utf8_lossy(&left);
                 answer.headers.push(set(name.as_str(), &left));
             }

@@ -7,9 +7,9 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 
 use super::algorithm::{self, Family};
-use super::der;
 use super::json;
 use super::key::{BadKey, Key};
+use super::public_key;
 use crate::config::Algorithm;
 
 /// More entries than this are not read.
@@ -161,7 +161,8 @@ fn check_use(entry: &Map<String, Value>) -> Result<(), BadKey> {
 
 /// RFC 7518 §6.3.1.
 fn rsa(entry: &Map<String, Value>) -> Result<Vec<u8>, BadKey> {
-    Ok(der::rsa_key(&digits(entry, "n")?, &digits(entry, "e")?))
+    let key = public_key::rsa_of(&digits(entry, "n")?, &digits(entry, "e")?);
+    key.ok_or_else(|| BadKey("its `n` or `e` is no number".to_owned()))
 }
 
 /// RFC 7518 §6.2.1: coordinates have the full length of the field.

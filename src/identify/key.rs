@@ -9,7 +9,7 @@ use data_encoding::BASE64_MIME;
 use zeroize::Zeroizing;
 
 use super::algorithm::{self, Family};
-use super::der;
+use super::public_key;
 use crate::config::Algorithm;
 use crate::secret::Secret;
 
@@ -137,9 +137,8 @@ pub(super) fn from_file(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Key, B
     let der = match pem(bytes)? {
         Some((label, der)) => match label.as_str() {
             "PUBLIC KEY" | "RSA PUBLIC KEY" => der.to_vec(),
-            "CERTIFICATE" => der::certificate_key(&der)
-                .ok_or_else(|| BadKey("the certificate is damaged".to_owned()))?
-                .to_vec(),
+            "CERTIFICATE" => public_key::of_certificate(&der)
+                .ok_or_else(|| BadKey("the certificate is damaged".to_owned()))?,
             other if other.ends_with("PRIVATE KEY") => {
                 return Err(BadKey(
                     "it holds a private key; make a public one with `openssl pkey -pubout`"
@@ -196,8 +195,8 @@ pub(super) fn pem(bytes: &[u8]) -> Result<Option<Block>, BadKey> {
 /// Sizes and exponents that the library would only refuse at each verification, or not at all.
 fn check_rsa(key: &ParsedPublicKey) -> Result<(), BadKey> {
     let spki = spki(key)?;
-    let (n, e) =
-        der::rsa_numbers(&spki).ok_or_else(|| BadKey("the RSA key is damaged".to_owned()))?;
+    let key = public_key::rsa(&spki).ok_or_else(|| BadKey("the RSA key is damaged".to_owned()))?;
+    let (n, e) = (key.modulus.as_bytes(), key.exponent.as_bytes());
     let bits = n.len() * 8 - n.first().map_or(0, |byte| byte.leading_zeros() as usize);
     if !(2048..=8192).contains(&bits) {
         return Err(BadKey(format!(

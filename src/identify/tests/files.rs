@@ -6,7 +6,7 @@ use super::fixture::{ED25519, P256, P384, RSA, key_set, new_p256};
 use crate::config::Algorithm;
 use crate::identify::key::{self, Key};
 use crate::identify::mint::SigningKey;
-use crate::identify::{der, jwks};
+use crate::identify::{jwks, public_key};
 
 const ALL: [Algorithm; 9] = [
     Algorithm::RS256,
@@ -147,7 +147,7 @@ fn spki(key: &SigningKey) -> Vec<u8> {
             .unwrap()
     };
     let bytes = match jwk["kty"].as_str().unwrap() {
-        "RSA" => der::rsa_key(&digits("n"), &digits("e")),
+        "RSA" => public_key::rsa_of(&digits("n"), &digits("e")).unwrap(),
         "EC" => [vec![4], digits("x"), digits("y")].concat(),
         _ => digits("x"),
     };
@@ -185,8 +185,8 @@ fn public_keys_come_in_several_forms() {
         );
     }
     let (info, rsa) = (spki(&RSA), &*RSA);
-    let (n, e) = der::rsa_numbers(&info).unwrap();
-    let pkcs1 = der::rsa_key(n, e);
+    let key = public_key::rsa(&info).unwrap();
+    let pkcs1 = public_key::rsa_of(key.modulus.as_bytes(), key.exponent.as_bytes()).unwrap();
     assert!(verifies(&pkcs1, rsa));
     assert!(verifies(pem("RSA PUBLIC KEY", &pkcs1).as_bytes(), rsa));
 }
