@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`revoked`], [`roots`] |
+//! | words | [`secret`], [`clock`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`pause`], [`cause`], [`revoked`], [`roots`] |
 //! | settings | [`config`] |
 //! | storage | [`database`], [`state`] |
 //! | abilities | [`identify`], [`users`], [`accounts`], [`revocation`], [`route`], [`edge`], [`tls`], [`telemetry`] |
@@ -31,6 +31,7 @@ mod aside;
 mod assemble;
 pub mod body;
 pub mod breaker;
+pub mod cause;
 pub mod certificate;
 pub mod cli;
 pub mod clock;
@@ -53,6 +54,7 @@ pub mod identify;
 pub mod identity;
 pub mod limit;
 pub mod listener;
+pub mod pause;
 pub mod respond;
 pub mod revocation;
 pub mod revoked;

@@ -1,6 +1,5 @@
 //! Fetching a small document: bounded in time and bytes, from configured places only.
 
-use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use ipnet::IpNet;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::dial::Dial;
+use crate::cause::chain;
 use crate::roots;
 use crate::surroundings;
 
@@ -325,18 +325,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
         }
     }
     found
-}
-
-/// An error with everything that caused it.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
