@@ -16,8 +16,8 @@ use tokio::sync::Semaphore;
 
 use crate::accounts::Accounts;
 use crate::aside;
-use crate::identify::Identify;
-use crate::revocation::Revocation;
+use crate::identify::{Identify, IssuerState};
+use crate::revocation::{self, Revocation};
 use crate::telemetry::Telemetry;
 use crate::users::Users;
 
@@ -96,44 +96,16 @@ impl Readiness {
         let draining = self.draining.load(Ordering::SeqCst);
         let asked = self.asked.load();
         let issuers = asked.identify.ready();
-        let waiting = issuers
-            .iter()
-            .any(|issuer| issuer.required && !issuer.has_keys);
-        let users = asked
-            .users
-            .as_ref()
-            .map(|users| users.degraded())
-            .unwrap_or_default();
-        let users = users
-            .into_iter()
-            .map(|what| json!({ "users": what, "error": "cannot be asked" }));
-        let failing = |accounts: &Arc<Accounts>| accounts.is_failing();
-        let accounts = asked.accounts.as_ref().is_some_and(failing);
-        let accounts = accounts.then(|| json!({ "accounts": "cannot be asked" }));
-        let refused = self.refused.load(Ordering::Relaxed);
-        let refused = refused.then(|| json!({ "configuration": "not reloaded; the log says why" }));
+        let without = issuers.iter().filter(|issuer| !issuer.has_keys);
+        let missing: Vec<_> = without.clone().map(|issuer| &issuer.name).collect();
+        let waiting = without.clone().any(|issuer| issuer.required);
         let revocation = asked.revocation.as_ref().map(|it| it.report());
-        let unheard = revocation.as_ref().and_then(|it| {
-            Some(json!({ "revocation": "is not heard", "error": it.error.as_ref()? }))
-        });
-        let degraded: Vec<_> = issuers
-            .iter()
-            .filter_map(|issuer| {
-                let error = issuer.last_error.as_ref()?;
-                Some(json!({ "issuer": issuer.name, "error": error, "keys_age_seconds": issuer.age }))
-            })
-            .chain(users)
-            .chain(accounts)
-            .chain(refused)
-            .chain(unheard)
-            .collect();
-        let missing: Vec<_> = issuers
-            .iter()
-            .filter(|issuer| !issuer.has_keys)
-            .map(|issuer| &issuer.name)
-            .collect();
         let unsure = revocation.as_ref().is_some_and(|it| !it.ready);
         let ready = !draining && !waiting && !unsure;
+        let mut degraded = asked.degraded(&issuers, revocation.as_ref());
+        if self.refused.load(Ordering::Relaxed) {
+            degraded.push(json!({ "configuration": "not reloaded; the log says why" }));
+        }
         let mut report = json!({
             "ready": ready,
             "draining": draining,
@@ -146,6 +118,32 @@ impl Readiness {
             members.insert("revocation".to_owned(), shown);
         }
         (ready, report)
+    }
+}
+
+impl Asked {
+    /// What does not work as it should, though usher does.
+    fn degraded(
+        &self,
+        issuers: &[IssuerState],
+        revocation: Option<&revocation::Report>,
+    ) -> Vec<Value> {
+        let failing = |issuer: &IssuerState| {
+            let error = issuer.last_error.as_ref()?;
+            Some(json!({ "issuer": issuer.name, "error": error, "keys_age_seconds": issuer.age }))
+        };
+        let mut degraded: Vec<_> = issuers.iter().filter_map(failing).collect();
+        let users = self.users.iter().flat_map(|users| users.degraded());
+        degraded.extend(users.map(|what| json!({ "users": what, "error": "cannot be asked" })));
+        let accounts = self
+            .accounts
+            .iter()
+            .filter(|accounts| accounts.is_failing());
+        degraded.extend(accounts.map(|_| json!({ "accounts": "cannot be asked" })));
+        let unheard = revocation.and_then(|it| it.error.as_ref());
+        degraded
+            .extend(unheard.map(|error| json!({ "revocation": "is not heard", "error": error })));
+        degraded
     }
 }
 

@@ -313,7 +313,7 @@ pub struct Timeouts {
     pub response: Duration,
     /// Between two pieces of a body, and in a tunnel.
     pub idle: Duration,
-    /// Between two requests on a client's connection, and before the first.
+    /// Between two requests on a client's connection.
     pub keep_alive: Duration,
     /// How long a client that sends nothing any more still waits for its answer, while none comes.
     pub half_closed: Duration,

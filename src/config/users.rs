@@ -175,7 +175,7 @@ pub enum ProvisionerSettings {
     Streams(StreamsSettings),
     /// usher inserts the row itself.
     Direct,
-    /// Nobody: somebody else creates users, and usher waits for them.
+    /// Nobody that usher could ask: who has no row is unknown.
     None,
 }
 

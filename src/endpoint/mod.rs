@@ -29,6 +29,7 @@ pub use accounts::{AccountEndpoints, Projects};
 pub use forward_auth::ForwardAuth;
 use logout::Logout;
 use users::{Question, UserEndpoints};
+pub use verify::Claims;
 use verify::Verify;
 
 /// The endpoints that the configuration names.

@@ -75,7 +75,7 @@ impl Place {
 }
 
 impl Revocation {
-    /// Gets ready: reads the snapshot, and the file where there is one. Redis need not be there.
+    /// Gets ready: reads the snapshot, if there is one. Redis need not be there, nor the file.
     ///
     /// # Errors
     /// When an address or a file cannot be used.

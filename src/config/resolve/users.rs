@@ -385,15 +385,14 @@ fn told_apart(file: &file::Users, settings: &Settings, issuers: &[Issuer], cx: &
     }
 }
 
-/// Headers that take a column (`user.<column>`) become such, and the columns are collected.
+/// Headers that take a column (`user.<column>`) become such, and the columns are collected where
+/// somebody is looked up.
 pub(super) fn headers(
     file: Option<&Named<OneOrMany<String>>>,
     mut headers: Vec<IdentityHeader>,
-    columns: Option<Vec<String>>,
+    mut columns: Option<&mut Vec<String>>,
     cx: &mut Context<'_>,
-) -> (Vec<IdentityHeader>, Vec<String>) {
-    let known = columns.is_some();
-    let mut columns = columns.unwrap_or_default();
+) -> Vec<IdentityHeader> {
     for header in &mut headers {
         let HeaderSource::Claim(claim) = &header.value else {
             continue;
@@ -402,23 +401,24 @@ pub(super) fn headers(
             continue;
         };
         let key = key_of(header, file);
-        if !known {
+        let Some(columns) = columns.as_deref_mut() else {
             cx.error(
                 &key,
                 "takes a column of the user's row, but nobody is looked up",
                 "Write `users:` with its `directory`, or name a claim.",
             );
-        }
+            continue;
+        };
         header.value = HeaderSource::User(match name {
             "id" => Column::Id,
             "email" => Column::Email,
             name => {
                 identifier(&key, name, cx);
-                Column::Extra(place(&mut columns, name))
+                Column::Extra(place(columns, name))
             }
         });
     }
-    (headers, columns)
+    headers
 }
 
 /// A header's key as the file spells it: by that its line is found.

@@ -143,7 +143,13 @@ impl Project {
                 keys.0[place] = None;
             }
             Err(error) => {
-                tracing::warn!(project, which, error, "a public key stays as it was");
+                tracing::warn!(
+                    project,
+                    which,
+                    error,
+                    "a public key stays in force, since its file holds no other: write the new key \
+                     there, or take the file out of the configuration"
+                );
                 return;
             }
         }
