@@ -1,30 +1,31 @@
 //! `/livez`, `/readyz` and `/metrics`, on a listener of their own; read only.
 
-use std::convert::Infallible;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::accounts::Accounts;
-use crate::identify::Identify;
-use crate::limit::Seldom;
-use crate::revocation::Revocation;
+use crate::aside;
+use crate::identify::{Identify, IssuerState};
+use crate::revocation::{self, Revocation};
 use crate::telemetry::Telemetry;
 use crate::users::Users;
 
 /// Connections to the admin listener at once; probes and scrapers need a handful.
 const MAX_CONNECTIONS: usize = 64;
-const HEADER_READ: Duration = Duration::from_secs(5);
+
+/// What it is called in the log.
+const NAME: &str = "admin";
 
 /// Tells whether usher should get traffic.
 pub struct Readiness {
@@ -95,44 +96,16 @@ impl Readiness {
         let draining = self.draining.load(Ordering::SeqCst);
         let asked = self.asked.load();
         let issuers = asked.identify.ready();
-        let waiting = issuers
-            .iter()
-            .any(|issuer| issuer.required && !issuer.has_keys);
-        let users = asked
-            .users
-            .as_ref()
-            .map(|users| users.degraded())
-            .unwrap_or_default();
-        let users = users
-            .into_iter()
-            .map(|what| json!({ "users": what, "error": "cannot be asked" }));
-        let failing = |accounts: &Arc<Accounts>| accounts.is_failing();
-        let accounts = asked.accounts.as_ref().is_some_and(failing);
-        let accounts = accounts.then(|| json!({ "accounts": "cannot be asked" }));
-        let refused = self.refused.load(Ordering::Relaxed);
-        let refused = refused.then(|| json!({ "configuration": "not reloaded; the log says why" }));
+        let without = issuers.iter().filter(|issuer| !issuer.has_keys);
+        let missing: Vec<_> = without.clone().map(|issuer| &issuer.name).collect();
+        let waiting = without.clone().any(|issuer| issuer.required);
         let revocation = asked.revocation.as_ref().map(|it| it.report());
-        let unheard = revocation.as_ref().and_then(|it| {
-            Some(json!({ "revocation": "is not heard", "error": it.error.as_ref()? }))
-        });
-        let degraded: Vec<_> = issuers
-            .iter()
-            .filter_map(|issuer| {
-                let error = issuer.last_error.as_ref()?;
-                Some(json!({ "issuer": issuer.name, "error": error, "keys_age_seconds": issuer.age }))
-            })
-            .chain(users)
-            .chain(accounts)
-            .chain(refused)
-            .chain(unheard)
-            .collect();
-        let missing: Vec<_> = issuers
-            .iter()
-            .filter(|issuer| !issuer.has_keys)
-            .map(|issuer| &issuer.name)
-            .collect();
         let unsure = revocation.as_ref().is_some_and(|it| !it.ready);
         let ready = !draining && !waiting && !unsure;
+        let mut degraded = asked.degraded(&issuers, revocation.as_ref());
+        if self.refused.load(Ordering::Relaxed) {
+            degraded.push(json!({ "configuration": "not reloaded; the log says why" }));
+        }
         let mut report = json!({
             "ready": ready,
             "draining": draining,
@@ -145,6 +118,32 @@ impl Readiness {
             members.insert("revocation".to_owned(), shown);
         }
         (ready, report)
+    }
+}
+
+impl Asked {
+    /// What does not work as it should, though usher does.
+    fn degraded(
+        &self,
+        issuers: &[IssuerState],
+        revocation: Option<&revocation::Report>,
+    ) -> Vec<Value> {
+        let failing = |issuer: &IssuerState| {
+            let error = issuer.last_error.as_ref()?;
+            Some(json!({ "issuer": issuer.name, "error": error, "keys_age_seconds": issuer.age }))
+        };
+        let mut degraded: Vec<_> = issuers.iter().filter_map(failing).collect();
+        let users = self.users.iter().flat_map(|users| users.degraded());
+        degraded.extend(users.map(|what| json!({ "users": what, "error": "cannot be asked" })));
+        let accounts = self
+            .accounts
+            .iter()
+            .filter(|accounts| accounts.is_failing());
+        degraded.extend(accounts.map(|_| json!({ "accounts": "cannot be asked" })));
+        let unheard = revocation.and_then(|it| it.error.as_ref());
+        degraded
+            .extend(unheard.map(|error| json!({ "revocation": "is not heard", "error": error })));
+        degraded
     }
 }
 
@@ -179,41 +178,21 @@ impl Admin {
 
     /// Serves until dropped.
     pub async fn run(self) {
-        let permits = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
-        let (readiness, telemetry) = (self.readiness, self.telemetry);
-        loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else {
-                return;
-            };
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Whatever it is, the next attempt must not come at once.
-                    static SHORT: Seldom = Seldom::new();
-                    if let Some(times) = SHORT.again() {
-                        tracing::warn!(%error, times, "admin listener cannot accept");
-                    }
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    continue;
-                }
-            };
-            let (readiness, telemetry) = (readiness.clone(), telemetry.clone());
-            tokio::spawn(async move {
-                let service = hyper::service::service_fn(move |request| {
-                    let response = answer(&request, &readiness, &telemetry);
-                    async move { Ok::<_, Infallible>(response) }
-                });
-                let served = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEADER_READ)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-                if let Err(error) = served {
-                    tracing::debug!(%error, "admin connection ended");
-                }
-                drop(permit);
-            });
-        }
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let next = || async {
+            let place = aside::place(&places).await?;
+            let (stream, _) = self.listener.accept().await?;
+            Ok((stream, place))
+        };
+        aside::accept(NAME, next, |(stream, place)| {
+            let (readiness, telemetry) = (self.readiness.clone(), self.telemetry.clone());
+            Some(async move {
+                let answer = |request| ready(answer(&request, &readiness, &telemetry));
+                aside::converse(NAME, stream, answer).await;
+                drop(place);
+            })
+        })
+        .await;
     }
 }
 

@@ -15,10 +15,10 @@ use crate::config::revocation::IssuerLife;
 use crate::config::{self, Address, Config, Files, Listen};
 use crate::cors::Rules;
 use crate::edge::Edge;
-use crate::endpoint::{AccountEndpoints, Endpoints, ForwardAuth, Projects};
+use crate::endpoint::{AccountEndpoints, Claims, Endpoints, ForwardAuth, Projects};
 use crate::gate::{Gate, Own};
 use crate::identify::{self, Identify, Refresher};
-use crate::identity::{CallerClaims, Kept};
+use crate::identity::{CallerClaims, Kept, Slot};
 use crate::revocation::{self, Revocation};
 use crate::route::Routes;
 use crate::sidecar::Sidecar;
@@ -49,7 +49,7 @@ impl Default for Options {
     }
 }
 
-/// Why usher does not start.
+/// Why usher does not start, or does not go on.
 #[derive(Debug)]
 pub enum StartError {
     /// An address cannot be listened on.
@@ -68,6 +68,13 @@ pub enum StartError {
     Revocation(revocation::StartError),
     /// The operating system gives no threads.
     Threads(std::io::Error),
+    /// Something that goes on as long as usher does has ended.
+    Stopped {
+        /// What it did.
+        what: &'static str,
+        /// How it ended.
+        why: String,
+    },
 }
 
 impl fmt::Display for StartError {
@@ -94,6 +101,11 @@ impl fmt::Display for StartError {
             Self::State(problem) => write!(f, "state_dir: {problem}"),
             Self::Revocation(error) => write!(f, "revocation: {error}"),
             Self::Threads(error) => write!(f, "cannot start worker threads: {error}"),
+            Self::Stopped { what, why } => write!(
+                f,
+                "{what} has stopped: {why}. usher ends rather than go on without it. This is a \
+                 defect: start usher again, and report it with what the log says before"
+            ),
         }
     }
 }
@@ -142,8 +154,9 @@ type TlsPart = Part<(String, config::ClientTls, bool), tls::Client>;
 /// # Errors
 /// [`StartError`]: a key file is unusable, or the users' settings are.
 pub async fn assemble(settings: &Config, options: Options) -> Result<Assembled, StartError> {
-    let (lasting, exporter) = Lasting::new(settings, options)?;
-    let assembled = build(settings, Arc::new(lasting), None).await?;
+    let state = state(settings)?;
+    let (lasting, exporter) = Lasting::new(settings, state.as_ref(), options)?;
+    let assembled = build(settings, state, Arc::new(lasting), None).await?;
     Ok(Assembled {
         exporter,
         ..assembled
@@ -158,7 +171,7 @@ impl Assembled {
     /// # Errors
     /// As [`assemble`].
     pub async fn again(&self, settings: &Config) -> Result<Self, StartError> {
-        build(settings, self.lasting.clone(), Some(self)).await
+        build(settings, state(settings)?, self.lasting.clone(), Some(self)).await
     }
 
     /// Seconds since 1970.
@@ -197,52 +210,48 @@ impl Assembled {
     }
 }
 
+/// What is read of tokens, and by whom.
+struct Read {
+    routes: Routes,
+    claims: Option<Claims>,
+    /// Kept only where somebody reads them: they are the larger part of a remembered token.
+    caller: Option<CallerClaims>,
+    project: Option<Slot>,
+}
+
+impl Read {
+    fn new(settings: &Config, kept: &mut Kept) -> Self {
+        Self {
+            routes: Routes::new(settings, kept),
+            claims: Endpoints::claims(&settings.endpoints, kept),
+            caller: settings.users.as_ref().map(|_| CallerClaims::new(kept)),
+            project: settings.accounts.as_ref().map(|_| Own::claim(kept)),
+        }
+    }
+}
+
 async fn build(
     settings: &Config,
+    state: Option<StateDir>,
     lasting: Arc<Lasting>,
     before: Option<&Assembled>,
 ) -> Result<Assembled, StartError> {
     let nothing = Parts::default();
     let taken = before.map_or(&nothing, |before| &before.parts);
     let mut kept = Kept::default();
-    let routes = Routes::new(settings, &mut kept);
-    let claims = Endpoints::claims(&settings.endpoints, &mut kept);
-    // Kept only where somebody reads them: they are the larger part of a remembered token.
-    let caller = settings
-        .users
-        .as_ref()
-        .map(|_| CallerClaims::new(&mut kept));
-    let project = settings.accounts.as_ref().map(|_| Own::claim(&mut kept));
-    let users_part = users(settings, &lasting, taken).await?;
-    let asked_users = users_part.as_ref().map_or(0, |part| part.serial);
-    let (identify, refreshers) = identify(settings, kept, asked_users, &lasting, before)?;
-    let accounts_part = accounts(settings, &lasting, taken).await?;
+    let read = Read::new(settings, &mut kept);
+    let users = users(settings, &lasting, taken).await?;
+    let serial = users.as_ref().map_or(0, |part| part.serial);
+    let (identify, refreshers) = identify(settings, kept, serial, state, &lasting, before)?;
+    let accounts = accounts(settings, &lasting, taken).await?;
     let parts = Parts {
-        asked: asked(settings, (&users_part, &accounts_part), &lasting, taken).await?,
-        users: users_part,
-        accounts: accounts_part,
+        asked: asked(settings, (&users, &accounts), &lasting, taken).await?,
+        users,
+        accounts,
         upstream_tls: upstream_tls(settings, &lasting, taken).await?,
     };
-    let own = made(&parts.accounts).zip(project);
-    let own = own.map(|(accounts, project)| Own::new(accounts, project));
-    let users = made(&parts.users).zip(caller);
-    let names = routes.all().iter().map(|route| route.name.clone());
-    let sidecar = Sidecar {
-        edge: Arc::new(edge(settings, &lasting.instance)),
-        telemetry: lasting.telemetry.for_routes(names.collect()),
-        routes,
-        gate: Gate::new(identify.clone(), users.clone(), own.clone()),
-        endpoints: Endpoints::new(claims, &identify, users, made(&parts.asked), own.as_ref())
-            .with_logout(&settings.endpoints, &identify, lasting.revocation.as_ref()),
-        forward_auth: ForwardAuth::new(settings, lasting.clock.clone()),
-        announced: Announced::new(&settings.headers),
-        cors: Rules::new(settings),
-        upstream: Upstream::new(settings, identify.clone(), lasting.clock.clone()),
-        max_requests: settings.limits.requests,
-        head_bytes: settings.limits.header_bytes + settings.limits.target_bytes,
-    };
     Ok(Assembled {
-        sidecar: Arc::new(sidecar),
+        sidecar: Arc::new(sidecar(settings, read, &identify, &parts, &lasting)),
         identify,
         refreshers,
         pools: lasting.pools.clone(),
@@ -258,11 +267,45 @@ async fn build(
     })
 }
 
+fn sidecar(
+    settings: &Config,
+    read: Read,
+    identify: &Arc<Identify>,
+    parts: &Parts,
+    lasting: &Lasting,
+) -> Sidecar {
+    let own = made(&parts.accounts).zip(read.project);
+    let own = own.map(|(accounts, project)| Own::new(accounts, project));
+    let users = made(&parts.users).zip(read.caller);
+    let names = read.routes.all().iter().map(|route| route.name.clone());
+    Sidecar {
+        edge: Arc::new(edge(settings, &lasting.instance)),
+        telemetry: lasting.telemetry.for_routes(names.collect()),
+        routes: read.routes,
+        gate: Gate::new(identify.clone(), users.clone(), own.clone()),
+        endpoints: Endpoints::new(
+            read.claims,
+            identify,
+            users,
+            made(&parts.asked),
+            own.as_ref(),
+        )
+        .with_logout(&settings.endpoints, identify, lasting.revocation.as_ref()),
+        forward_auth: ForwardAuth::new(settings, lasting.clock.clone()),
+        announced: Announced::new(&settings.headers),
+        cors: Rules::new(settings),
+        upstream: Upstream::new(settings, identify.clone(), lasting.clock.clone()),
+        max_requests: settings.limits.requests,
+        head_bytes: settings.limits.header_bytes + settings.limits.target_bytes,
+    }
+}
+
 /// `users`: the serial of those who are asked.
 fn identify(
     settings: &Config,
     kept: Kept,
     users: u64,
+    state: Option<StateDir>,
     lasting: &Lasting,
     before: Option<&Assembled>,
 ) -> Result<(Arc<Identify>, Vec<Refresher>), StartError> {
@@ -274,7 +317,7 @@ fn identify(
         identity_bytes: settings.limits.identity_bytes,
         files: settings.files.clone(),
         users,
-        state: state(settings)?,
+        state,
         revoked: lasting.revoked(),
     };
     let identify = match before {

@@ -5,13 +5,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
-use uuid::Uuid;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+use crate::pause::Pauses;
 
 /// With this longest pause, and the time a try takes, a peer that is back is in use again
 /// well within five seconds.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+pub const PAUSES: Pauses = Pauses::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// A single slow answer or lost connection is no outage: those who noticed try again.
 const OUTAGE: u32 = 3;
@@ -85,17 +84,8 @@ impl Breaker {
             tracing::warn!(peer = %self.peer, why, "left alone for a while");
             self.open.set(1);
         }
-        state.until = Some(Instant::now() + pause(beyond));
+        state.until = Some(Instant::now() + PAUSES.after(beyond));
     }
-}
-
-/// Doubling from 100 ms to 2 s; between half and the whole of it, so that processes spread.
-pub fn pause(failures: u32) -> Duration {
-    let whole = FIRST_PAUSE
-        .saturating_mul(1 << failures.min(8))
-        .min(LONGEST_PAUSE);
-    let [random, ..] = Uuid::new_v4().into_bytes();
-    whole / 2 + whole.mul_f64(f64::from(random) / 512.0)
 }
 
 #[cfg(test)]
@@ -110,23 +100,12 @@ mod tests {
             breaker.failure("test");
         }
         assert!(!breaker.allows() && breaker.is_open());
-        tokio::time::advance(FIRST_PAUSE).await;
+        tokio::time::advance(Duration::from_millis(100)).await;
         assert!(breaker.allows());
         assert!(!breaker.allows(), "one at a time");
         tokio::time::advance(TRY).await;
         assert!(breaker.allows(), "whoever tried has left");
         breaker.success();
         assert!(breaker.allows() && breaker.allows());
-    }
-
-    #[test]
-    fn pauses_grow_and_end() {
-        for failures in 0..40 {
-            let pause = pause(failures);
-            assert!(
-                pause >= FIRST_PAUSE / 2 && pause <= LONGEST_PAUSE,
-                "{pause:?}"
-            );
-        }
     }
 }

@@ -1,19 +1,16 @@
 //! Who a client's certificate is for, as its authority has said: read once for each connection,
 //! after TLS has verified it.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::der::{Reader, SEQUENCE, VERSION};
+use der::oid::db::rfc4519::{C, CN, DC, L, O, OU, ST, STREET, UID};
+use der::oid::db::rfc5280::ID_CE_SUBJECT_ALT_NAME;
+use der::{Any, Decode, Encode, Tag, Tagged};
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::certificate::{CertificateInner, Raw};
+use x509_cert::name::Name;
+
 use crate::identity::Thumbprint;
-
-/// `subjectAltName`, 2.5.29.17.
-const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
-
-const OID: u8 = 0x06;
-const OCTET_STRING: u8 = 0x04;
-const SET: u8 = 0x31;
-const EXTENSIONS: u8 = 0xa3;
 
 /// Longer ones are left out: an app has only so much room for a header.
 const LONGEST: usize = 4096;
@@ -70,11 +67,14 @@ impl Certificate {
             email: None,
             ip: None,
         };
-        if let Some((subject, extensions)) = parts(der) {
-            certificate.subject = distinguished(subject).filter(|name| !name.is_empty());
-            if let Some(names) = extensions.and_then(alternative_names) {
-                certificate.take(names);
-            }
+        // TLS has verified it, by rules of its own: none are added here.
+        if let Ok(found) = CertificateInner::<Raw>::from_der(der) {
+            let found = found.tbs_certificate;
+            certificate.subject = distinguished(&found.subject).filter(|name| !name.is_empty());
+            let mut extensions = found.extensions.iter().flatten();
+            let names = extensions.find(|one| one.extn_id == ID_CE_SUBJECT_ALT_NAME);
+            let names = names.map(|one| Vec::<Any>::from_der(one.extn_value.as_bytes()));
+            certificate.take(names.and_then(Result::ok).unwrap_or_default());
         }
         certificate
     }
@@ -93,19 +93,22 @@ impl Certificate {
     }
 
     /// Sorts `GeneralNames` (RFC 5280 §4.2.1.6).
-    fn take(&mut self, mut names: Reader<'_>) {
-        while let Some((tag, content, _)) = names.value() {
-            let place = match tag {
-                0x81 => &mut self.email,
-                0x82 => &mut self.dns,
-                0x86 => &mut self.uri,
-                0x87 => &mut self.ip,
+    fn take(&mut self, names: Vec<Any>) {
+        for name in names {
+            let Tag::ContextSpecific { number, .. } = name.tag() else {
+                continue;
+            };
+            let place = match number.value() {
+                1 => &mut self.email,
+                2 => &mut self.dns,
+                6 => &mut self.uri,
+                7 => &mut self.ip,
                 _ => continue,
             };
-            let name = match tag {
-                0x87 => address(content).map(|ip| ip.to_string()),
+            let name = match number.value() {
+                7 => address(name.value()).map(|ip| ip.to_string()),
                 // A comma in a name would look like two of them.
-                _ => str::from_utf8(content)
+                _ => str::from_utf8(name.value())
                     .ok()
                     .filter(|name| name.is_ascii() && !name.contains(','))
                     .map(str::to_owned),
@@ -130,118 +133,48 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// The subject's content, and the content of the extensions if there are any (RFC 5280 §4.1).
-fn parts(der: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
-    let mut signed = Reader(Reader(Reader(der).expect(SEQUENCE)?).expect(SEQUENCE)?);
-    let (tag, ..) = signed.value()?;
-    // version (optional), serialNumber, signature, issuer, validity
-    let before = if tag == VERSION { 4 } else { 3 };
-    for _ in 0..before {
-        signed.value()?;
-    }
-    let subject = signed.expect(SEQUENCE)?;
-    signed.value()?;
-    let mut extensions = None;
-    while let Some((tag, content, _)) = signed.value() {
-        if tag == EXTENSIONS {
-            extensions = Reader(content).expect(SEQUENCE);
-        }
-    }
-    Some((subject, extensions))
-}
-
-fn alternative_names(extensions: &[u8]) -> Option<Reader<'_>> {
-    let mut extensions = Reader(extensions);
-    loop {
-        let mut extension = Reader(extensions.expect(SEQUENCE)?);
-        if extension.expect(OID)? != SUBJECT_ALT_NAME {
-            continue;
-        }
-        // Whether it is critical may come before its value.
-        let mut value = extension.value()?;
-        if value.0 != OCTET_STRING {
-            value = extension.value()?;
-        }
-        return Reader(value.1).expect(SEQUENCE).map(Reader);
-    }
-}
-
 /// A `Name` in one line, the most specific part first (RFC 4514 §2).
-fn distinguished(name: &[u8]) -> Option<String> {
-    let mut parts = Vec::new();
-    let mut sets = Reader(name);
-    while let Some((tag, content, _)) = sets.value() {
-        let mut values = Vec::new();
-        let mut pairs = Reader((tag == SET).then_some(content)?);
-        while let Some((SEQUENCE, pair, _)) = pairs.value() {
-            values.push(attribute(pair)?);
-        }
-        parts.push(values.join("+"));
-    }
-    parts.reverse();
-    Some(parts.join(","))
+fn distinguished(name: &Name) -> Option<String> {
+    let parts = name.0.iter().rev().map(|part| {
+        let values: Option<Vec<_>> = part.0.iter().map(attribute).collect();
+        values.map(|values| values.join("+"))
+    });
+    let parts: Option<Vec<_>> = parts.collect();
+    parts.map(|parts| parts.join(","))
 }
 
 /// `CN=alice`; what has no short name, or is no text, in numbers and digits (§2.3, §2.4).
-fn attribute(pair: &[u8]) -> Option<String> {
-    let mut pair = Reader(pair);
-    let kind = pair.expect(OID)?;
-    let (tag, content, whole) = pair.value()?;
-    let short = match kind {
-        [0x55, 4, 3] => Some("CN"),
-        [0x55, 4, 6] => Some("C"),
-        [0x55, 4, 7] => Some("L"),
-        [0x55, 4, 8] => Some("ST"),
-        [0x55, 4, 9] => Some("STREET"),
-        [0x55, 4, 10] => Some("O"),
-        [0x55, 4, 11] => Some("OU"),
-        [0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19] => Some("DC"),
-        [0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x01] => Some("UID"),
-        _ => None,
-    };
-    match (short, text(tag, content)) {
-        (Some(short), Some(text)) => Some(format!("{short}={}", escaped(&text))),
-        (Some(short), None) => Some(format!("{short}=#{}", digits(whole))),
-        (None, _) => Some(format!("{}=#{}", dotted(kind)?, digits(whole))),
+fn attribute(pair: &AttributeTypeAndValue) -> Option<String> {
+    const SHORT: [(der::oid::ObjectIdentifier, &str); 9] = [
+        (CN, "CN"),
+        (C, "C"),
+        (L, "L"),
+        (ST, "ST"),
+        (STREET, "STREET"),
+        (O, "O"),
+        (OU, "OU"),
+        (DC, "DC"),
+        (UID, "UID"),
+    ];
+    let short = SHORT.iter().find(|(kind, _)| *kind == pair.oid);
+    let short = short.map(|(_, name)| *name);
+    if let (Some(short), Some(text)) = (short, text(&pair.value)) {
+        return Some(format!("{short}={}", escaped(text)));
+    }
+    let digits = data_encoding::HEXLOWER.encode(&pair.value.to_der().ok()?);
+    match short {
+        Some(short) => Some(format!("{short}=#{digits}")),
+        None => Some(format!("{}=#{digits}", pair.oid)),
     }
 }
 
-fn text(tag: u8, content: &[u8]) -> Option<String> {
-    match tag {
-        // UTF8String, PrintableString, IA5String
-        0x0c | 0x13 | 0x16 => String::from_utf8(content.to_vec()).ok(),
-        _ => None,
-    }
-}
-
-fn digits(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
-}
-
-/// An object identifier in dots.
-fn dotted(kind: &[u8]) -> Option<String> {
-    let mut text = String::new();
-    let mut number: u64 = 0;
-    for byte in kind {
-        number = number
-            .checked_mul(128)?
-            .checked_add(u64::from(byte & 0x7f))?;
-        if byte & 0x80 != 0 {
-            continue;
+fn text(value: &Any) -> Option<&str> {
+    match value.tag() {
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String => {
+            str::from_utf8(value.value()).ok()
         }
-        let written = match text.is_empty() {
-            true => write!(
-                text,
-                "{}.{}",
-                (number / 40).min(2),
-                number - 40 * (number / 40).min(2)
-            ),
-            false => write!(text, ".{number}"),
-        };
-        written.ok()?;
-        number = 0;
+        _ => None,
     }
-    Some(text)
 }
 
 /// What would be read as something else gets a backslash (RFC 4514 §2.4).
@@ -318,11 +251,10 @@ mod tests {
 
     #[test]
     fn unusual_kinds_are_numbers_and_nothing_panics() {
-        // 1.2.840.113549.1.9.1 (e-mail), IA5String "a@b".
-        let pair = [
-            0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x01, 0x16, 3, b'a', b'@',
-            b'b',
-        ];
+        let pair = AttributeTypeAndValue {
+            oid: "1.2.840.113549.1.9.1".parse().unwrap(),
+            value: Any::new(Tag::Ia5String, *b"a@b").unwrap(),
+        };
         let wanted = "1.2.840.113549.1.9.1=#1603614062";
         assert_eq!(attribute(&pair).as_deref(), Some(wanted));
         let whole = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();

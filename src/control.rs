@@ -4,7 +4,6 @@
 //! clients), and by a token where one is configured. What is asked, and what came of it, is
 //! written down as an event.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +11,15 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::accounts::parse_date;
+use crate::aside;
 use crate::config;
 use crate::identity::Thumbprint;
-use crate::limit::Limit;
+use crate::limit::{Limit, Seldom};
 use crate::listener::Door;
 use crate::revocation::{Ask, Failure, Revocation, Stored};
 use crate::revoked::{Before, Second};
@@ -30,10 +29,13 @@ use crate::stream::Stream;
 /// Connections at once: an operator, and a few programs.
 const MAX_CONNECTIONS: usize = 32;
 
+/// What it is called in the log.
+const NAME: &str = "control";
+
 /// The largest body.
 const MAX_BODY: usize = 4 << 10;
 
-/// For a head, for the whole of a body, and for a TLS handshake.
+/// For the whole of a body, and for a TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -48,7 +50,8 @@ pub struct Control {
 struct Office {
     revocation: Arc<Revocation>,
     token: Option<Secret>,
-    limit: Limit<u8>,
+    /// By whether they were admitted.
+    limit: Limit<bool>,
 }
 
 /// What somebody asks for, as JSON.
@@ -71,7 +74,7 @@ impl Control {
         let office = Office {
             revocation,
             token: settings.token.clone(),
-            limit: Limit::new(settings.per_minute, MINUTE, 1),
+            limit: Limit::new(settings.per_minute, MINUTE, 2),
         };
         Self {
             door,
@@ -86,51 +89,32 @@ impl Control {
 
     /// Serves until dropped.
     pub async fn run(self) {
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let (door, office) = (self.door, self.office);
-        loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else {
-                return;
-            };
-            let (stream, address) = match door.next().await {
-                Ok(came) => came,
-                Err(error) => {
-                    // Whatever it is, the next attempt must not come at once.
-                    tracing::warn!(%error, "the control listener cannot accept");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    continue;
-                }
-            };
-            let (door, office) = (door.clone(), office.clone());
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let next = || async {
+            let place = aside::place(&places).await?;
+            let (stream, address) = self.door.next().await?;
+            Ok((stream, address, place))
+        };
+        aside::accept(NAME, next, |(stream, address, place)| {
+            let (door, office) = (self.door.clone(), self.office.clone());
             let from = address.map_or("unix".to_owned(), |address| address.to_string());
-            tokio::spawn(async move {
+            Some(async move {
                 if let Some(stream) = door.greet(stream, PATIENCE).await {
-                    serve(stream, office, from).await;
+                    serve(stream, &office, from).await;
                 }
-                drop(permit);
-            });
-        }
+                drop(place);
+            })
+        })
+        .await;
     }
 }
 
-async fn serve(stream: Stream, office: Arc<Office>, from: String) {
-    let certificate = stream.certificate().map(Thumbprint::of);
-    let from: Arc<str> = match certificate {
-        Some(thumbprint) => format!("{from} {thumbprint:?}").into(),
-        None => from.into(),
-    };
-    let service = hyper::service::service_fn(move |request| {
-        let (office, from) = (office.clone(), from.clone());
-        async move { Ok::<_, Infallible>(office.answer(request, &from).await) }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a control connection ended");
+async fn serve(stream: Stream, office: &Office, mut from: String) {
+    if let Some(thumbprint) = stream.certificate().map(Thumbprint::of) {
+        from = format!("{from} {thumbprint:?}");
     }
+    let from = from.as_str();
+    aside::converse(NAME, stream, |request| office.answer(request, from)).await;
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -146,26 +130,13 @@ impl Office {
             fields.insert(header::ALLOW, HeaderValue::from_static("POST"));
             return answer;
         }
-        // Before the token, so that nobody tries many.
-        if let Err(seconds) = self.limit.count(0) {
-            tracing::warn!(from, "refused to revoke: control.per_minute is reached");
-            let mut answer = said(
-                StatusCode::TOO_MANY_REQUESTS,
-                "control.per_minute is reached",
-            );
-            answer
-                .headers_mut()
-                .insert(header::RETRY_AFTER, seconds.into());
-            return answer;
+        let admitted = self.admits(&request);
+        // Counted apart: whoever has no token keeps nobody from revoking who has one.
+        if let Err(seconds) = self.limit.count(admitted) {
+            return too_many(from, seconds);
         }
-        if !self.admits(&request) {
-            tracing::warn!(from, "refused to revoke: no token, or a wrong one");
-            let mut answer = said(StatusCode::UNAUTHORIZED, "show the token of `control`");
-            let bearer = HeaderValue::from_static("Bearer");
-            answer
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, bearer);
-            return answer;
+        if !admitted {
+            return unknown(from);
         }
         if !is_json(&request) {
             // A page in a browser can send any other kind without asking.
@@ -212,6 +183,30 @@ impl Office {
             }
         }
     }
+}
+
+fn too_many(from: &str, seconds: u32) -> Answer {
+    const WHY: &str = "control.per_minute is reached";
+    static TOLD: Seldom = Seldom::new();
+    if let Some(times) = TOLD.again() {
+        tracing::warn!(from, times, "refused to revoke: {WHY}");
+    }
+    let mut answer = said(StatusCode::TOO_MANY_REQUESTS, WHY);
+    let fields = answer.headers_mut();
+    fields.insert(header::RETRY_AFTER, seconds.into());
+    answer
+}
+
+fn unknown(from: &str) -> Answer {
+    static TOLD: Seldom = Seldom::new();
+    if let Some(times) = TOLD.again() {
+        tracing::warn!(from, times, "refused to revoke: no token, or a wrong one");
+    }
+    let mut answer = said(StatusCode::UNAUTHORIZED, "show the token of `control`");
+    let bearer = HeaderValue::from_static("Bearer realm=\"control\"");
+    let fields = answer.headers_mut();
+    fields.insert(header::WWW_AUTHENTICATE, bearer);
+    answer
 }
 
 fn is_json(request: &Request<Incoming>) -> bool {

@@ -11,14 +11,14 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`der`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`revoked`] |
+//! | words | [`secret`], [`clock`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`pause`], [`cause`], [`revoked`], [`roots`] |
 //! | settings | [`config`] |
 //! | storage | [`database`], [`state`] |
 //! | abilities | [`identify`], [`users`], [`accounts`], [`revocation`], [`route`], [`edge`], [`tls`], [`telemetry`] |
 //! | decision | [`gate`] |
 //! | after the gate | [`upstream`], [`endpoint`], [`respond`], [`announced`], [`cors`] |
 //! | the line | [`sidecar`] |
-//! | outside | [`listener`], [`ext_authz`], [`admin`], [`control`], [`cli`] |
+//! | outside | [`listener`], `aside`, [`ext_authz`], [`admin`], [`control`], [`cli`] |
 //!
 //! [`bind`] makes all of it from a configuration.
 #![forbid(unsafe_code)]
@@ -27,9 +27,11 @@ pub mod accounts;
 pub mod activity;
 pub mod admin;
 pub mod announced;
+mod aside;
 mod assemble;
 pub mod body;
 pub mod breaker;
+pub mod cause;
 pub mod certificate;
 pub mod cli;
 pub mod clock;
@@ -39,7 +41,6 @@ pub mod cors;
 pub mod database;
 pub mod deadline;
 pub mod denial;
-pub mod der;
 pub mod drain;
 pub mod edge;
 pub mod endpoint;
@@ -53,9 +54,11 @@ pub mod identify;
 pub mod identity;
 pub mod limit;
 pub mod listener;
+pub mod pause;
 pub mod respond;
 pub mod revocation;
 pub mod revoked;
+pub mod roots;
 pub mod route;
 mod run;
 pub mod secret;

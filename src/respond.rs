@@ -202,7 +202,8 @@ fn grpc_status(status: StatusCode) -> (&'static str, &'static str) {
 pub fn explain(denial: &Denial, fields: &mut Fields) {
     let challenge = match denial.reason.challenge() {
         Challenge::None => None,
-        Challenge::Bare => Some("Bearer"),
+        // RFC 6750 §3 wants a parameter, and no error where there is no token.
+        Challenge::Bare => Some("Bearer realm=\"app\""),
         Challenge::InvalidRequest => Some("Bearer error=\"invalid_request\""),
         Challenge::InvalidToken => Some("Bearer error=\"invalid_token\""),
         Challenge::InsufficientScope => Some("Bearer error=\"insufficient_scope\""),

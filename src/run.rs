@@ -3,13 +3,13 @@
 mod fixed;
 mod reload;
 mod running;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Readiness};
 use crate::assemble::{Assembled, Options, StartError, assemble};
@@ -22,6 +22,7 @@ use crate::sidecar::Sidecar;
 
 pub use reload::Source;
 use running::Running;
+use tasks::Tasks;
 
 /// An usher whose sockets are bound, so that every address is known.
 pub struct Bound {
@@ -35,6 +36,8 @@ pub struct Bound {
     parts: Assembled,
     settings: Config,
     source: Option<Source>,
+    /// What goes on to the very end, whatever is reloaded.
+    lasting: Tasks,
 }
 
 /// How usher ended.
@@ -76,6 +79,7 @@ pub async fn bind(settings: Config, options: Options) -> Result<Bound, StartErro
         parts,
         settings,
         source: None,
+        lasting: Tasks::default(),
     })
 }
 
@@ -158,59 +162,76 @@ impl Bound {
     /// Serves until `stop` resolves, then drains; gives up draining when `now` resolves.
     ///
     /// # Errors
-    /// When a listening socket dies, or no thread can be started.
+    /// When a listening socket dies, no thread can be started, or something has ended that goes
+    /// on as long as usher does.
     pub async fn run(
         mut self,
         stop: impl Future<Output = ()>,
         now: impl Future<Output = ()>,
     ) -> Result<Ended, StartError> {
-        let drain = Drain::new();
         let telemetry = self.parts.sidecar.telemetry.clone();
-        let readiness = self.readiness.clone();
         let revocation = self.parts.revocation();
-        // What goes on to the very end, whatever is reloaded.
-        let mut admin = JoinSet::new();
-        if let Some(listener) = self.admin.take() {
-            admin.spawn(listener.run());
-        }
-        if let Some(revocation) = revocation.clone() {
-            admin.spawn(revocation.follow());
-        }
-        let control = self.control.take();
-        let shown = control.as_ref().map(|control| control.door().clone());
-        if let Some(control) = control {
-            admin.spawn(control.run());
-        }
-        let ext_authz = self.ext_authz.take();
-        let source = self.source.take();
-        let doors = std::mem::take(&mut self.doors);
-        let mut running = Running::start(self, &doors, shown)?;
-        let mut accepting = running.accept(doors, ext_authz, &drain.guard());
-        tokio::select! {
-            () = stop => {}
-            Some(Ok(Err(error))) = accepting.join_next() => return Err(error),
-            never = reload::follow(&mut running, source) => match never {},
-        }
-        let shutdown = &running.settings().shutdown;
+        let (mut lasting, control) = self.start_lasting();
         let ended = tokio::select! {
-            ended = end(shutdown, &readiness, accepting, drain) => ended,
-            () = now => Ended::Cut,
+            error = lasting.ended() => Err(error),
+            ended = self.serve(control, stop, now) => ended,
         };
         if let Some(revocation) = &revocation {
             revocation.finish().await;
         }
         telemetry.finish().await;
-        Ok(ended)
+        ended
+    }
+
+    /// Starts what goes on to the very end, and tells where `control` is.
+    fn start_lasting(&mut self) -> (Tasks, Option<Arc<Door>>) {
+        let mut lasting = std::mem::take(&mut self.lasting);
+        if let Some(admin) = self.admin.take() {
+            lasting.spawn("the admin listener", admin.run());
+        }
+        if let Some(exporter) = self.parts.exporter.take() {
+            // Its settings stay as they are, as the log's do.
+            lasting.spawn_until_needless("sending spans", exporter.run());
+        }
+        if let Some(revocation) = self.parts.revocation() {
+            lasting.spawn("following revocations", revocation.follow());
+        }
+        let control = self.control.take();
+        let shown = control.as_ref().map(|control| control.door().clone());
+        if let Some(control) = control {
+            lasting.spawn("the control listener", control.run());
+        }
+        (lasting, shown)
+    }
+
+    async fn serve(
+        mut self,
+        control: Option<Arc<Door>>,
+        stop: impl Future<Output = ()>,
+        now: impl Future<Output = ()>,
+    ) -> Result<Ended, StartError> {
+        let drain = Drain::new();
+        let readiness = self.readiness.clone();
+        let ext_authz = self.ext_authz.take();
+        let source = self.source.take();
+        let doors = std::mem::take(&mut self.doors);
+        let mut running = Running::start(self, &doors, control)?;
+        let mut accepting = running.accept(doors, ext_authz, &drain.guard());
+        tokio::select! {
+            () = stop => {}
+            error = accepting.ended() => return Err(error),
+            error = reload::follow(&mut running, source) => return Err(error),
+        }
+        let shutdown = &running.settings().shutdown;
+        Ok(tokio::select! {
+            ended = end(shutdown, &readiness, accepting, drain) => ended,
+            () = now => Ended::Cut,
+        })
     }
 }
 
 /// Unready first, so that load balancers look elsewhere; then no new connections; then wait.
-async fn end(
-    shutdown: &Shutdown,
-    readiness: &Readiness,
-    mut accepting: JoinSet<Result<(), StartError>>,
-    drain: Drain,
-) -> Ended {
+async fn end(shutdown: &Shutdown, readiness: &Readiness, accepting: Tasks, drain: Drain) -> Ended {
     readiness.drain();
     drain.leave();
     tracing::info!(pause = ?shutdown.pause, deadline = ?shutdown.deadline, "ending: not ready any more");
@@ -220,5 +241,40 @@ async fn end(
     match tokio::time::timeout(shutdown.deadline, drain.finish()).await {
         Ok(()) => Ended::Drained,
         Err(_) => Ended::Cut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::telemetry::Sink;
+
+    /// An usher on free ports.
+    pub(super) async fn some_bound() -> Bound {
+        let text = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nworkers: 1\n\
+            upstream: http://127.0.0.1:1\nissuers: [{ name: mine, audiences: any, \
+            secret: kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To }]\n";
+        let parsed = crate::config::parse(text, "test", &|_| None);
+        let config = parsed.unwrap_or_else(|problems| panic!("{problems:?}"));
+        let options = Options {
+            clock: Clock::System,
+            access: Sink::Writer(Box::new(std::io::sink())),
+        };
+        bind(config.config, options).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_stops_unasked_ends_usher() {
+        let mut bound = some_bound().await;
+        bound.lasting.spawn("a test", async { panic!("ouch") });
+        let error = bound.run(pending(), pending()).await.unwrap_err();
+        let told = error.to_string();
+        assert!(
+            told.starts_with("a test has stopped: it panicked: ouch."),
+            "{told}"
+        );
     }
 }

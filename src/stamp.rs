@@ -26,4 +26,9 @@ impl Stamp {
             changed: (found.ctime(), found.ctime_nsec()),
         })
     }
+
+    /// Whether there is anything in it.
+    pub fn has_content(&self) -> bool {
+        self.size > 0
+    }
 }

@@ -32,12 +32,7 @@ impl StateDir {
             .mode(0o700)
             .create(folder)
             .map_err(failed)?;
-        if fs::metadata(folder).map_err(failed)?.mode() & 0o002 != 0 {
-            return Err(format!(
-                "{}: anybody may write there. `chmod o-w` it, or set `state_dir` to a folder of usher's own",
-                folder.display()
-            ));
-        }
+        not_anybodys(folder, &fs::metadata(folder).map_err(failed)?)?;
         // The file system knows best who we are: the owner of what we make.
         let probe = folder.join(format!(".probe-{}", Uuid::new_v4()));
         let made = create(&probe).and_then(|file| file.metadata());
@@ -46,6 +41,18 @@ impl StateDir {
             folder: folder.to_owned(),
             owner: made.map_err(failed)?.uid(),
         })
+    }
+
+    /// Whether the folder could be opened, as far as that can be told without making it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn look(folder: &Path) -> Result<(), String> {
+        match fs::metadata(folder) {
+            Ok(found) => not_anybodys(folder, &found),
+            // It is made, or not, by the usher that serves, as whoever it then runs as.
+            Err(_) => Ok(()),
+        }
     }
 
     /// A file's content; `None` if there is no such file.
@@ -100,15 +107,7 @@ impl StateDir {
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), String> {
         let path = self.folder.join(name);
-        // In a container every usher has the same number, and finds its own leftovers.
-        let beside = self.folder.join(format!(".{name}.{}", std::process::id()));
-        let replaced = write_beside(&beside, fill)
-            .and_then(|()| fs::rename(&beside, &path))
-            .and_then(|()| File::open(&self.folder)?.sync_all());
-        replaced.map_err(|error| {
-            let _ = fs::remove_file(&beside);
-            format!("{}: {error}", path.display())
-        })
+        replace(&path, fill).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// Whoever could write the file could say what stands in it.
@@ -130,6 +129,41 @@ impl StateDir {
         }
         Ok(())
     }
+}
+
+fn not_anybodys(folder: &Path, found: &fs::Metadata) -> Result<(), String> {
+    if found.mode() & 0o002 == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "{}: anybody may write there. `chmod o-w` it, or set `state_dir` to a folder of usher's own",
+        folder.display()
+    ))
+}
+
+/// Puts what `fill` writes in the place of a file, whole or not at all, also if the machine stops
+/// meanwhile. Nobody else may read it.
+///
+/// # Errors
+/// What the system, or `fill`, said.
+pub fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // In a container every usher has the same number, and finds its own leftovers.
+    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let replaced = write_beside(&beside, fill).and_then(|()| fs::rename(&beside, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    replaced.and_then(|()| sync_folder(path))
+}
+
+/// Returns when the disk has the file's name.
+///
+/// # Errors
+/// What the system said.
+pub fn sync_folder(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| *folder != Path::new(""));
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn bounded(file: &File, most: u64) -> Result<Vec<u8>, String> {

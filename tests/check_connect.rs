@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::common::{Peers, free_port};
+use crate::common::{Peers, Signer, free_port};
 
 /// Exit code, standard output, standard error.
 fn check(users: &str, more: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -180,9 +180,11 @@ fn a_redis_that_wants_a_password_refuses() {
 #[test]
 fn accounts_are_asked_too_and_left_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
+    let pem = Signer::new("RS256", b"").public_pem();
+    let key = data_encoding::BASE64.encode(pem.as_bytes());
     let accounts = |url: &str| {
         format!(
-            "accounts: \"{url}\"\nprojects: [{{ id: acme, public_key: cHVi }}]\nissued_tokens: {{ rate_limit: 'off', \
+            "accounts: \"{url}\"\nprojects: [{{ id: acme, public_key: '{key}' }}]\nissued_tokens: {{ rate_limit: 'off', \
              access: {{ secret: '${{A:-aq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To}}' }}, \
              refresh: {{ secret: '${{R:-rq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To}}' }} }}\n"
         )
@@ -201,6 +203,40 @@ fn accounts_are_asked_too_and_left_as_they_are() {
     assert!(
         err.contains("the accounts cannot be asked: ") && !err.contains("hunter"),
         "{err}"
+    );
+}
+
+#[test]
+fn a_system_without_root_certificates_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("usher.yaml");
+    let port = free_port();
+    let yaml = format!(
+        "upstream: http://127.0.0.1:3000\nissuers:\n  \
+         - {{ issuer: 'https://idp', jwks_uri: 'https://127.0.0.1:{port}/', audiences: any }}\n  \
+         - {{ issuer: 'plain', jwks_uri: 'http://127.0.0.1:{port}/', audiences: any }}\n\
+         users: {{ directory: 'postgres://127.0.0.1:{port}/app?sslmode=verify-full', table: t, shared_ids: true }}\n"
+    );
+    std::fs::write(&file, yaml).unwrap();
+    let usher = Command::new(env!("CARGO_BIN_EXE_usher"))
+        .args(["check", "--connect", file.to_str().unwrap()])
+        .env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8(usher.stderr).unwrap();
+    let without = "this system has no root certificates: install ca-certificates";
+    let lines: Vec<_> = told.lines().collect();
+    for about in ["`idp`", "users"] {
+        let about = |line: &&&str| line.contains(about) && line.contains(without);
+        assert_eq!(lines.iter().filter(about).count(), 1, "{told}");
+    }
+    // Where no TLS is spoken, none are needed.
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("`plain`") && !line.contains(without)),
+        "{told}"
     );
 }
 

@@ -33,6 +33,9 @@ fn every_command_explains_itself() {
         &["token", "mint"],
         &["token", "inspect"],
         &["token", "verify"],
+        &["account"],
+        &["account", "delete"],
+        &["revoke"],
         &["schema"],
         &["probe"],
         &["completions"],
@@ -41,6 +44,22 @@ fn every_command_explains_itself() {
         assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}");
         assert!(out.contains("Usage: usher"), "{arguments:?}: {out}");
         assert!(out.lines().count() > 4, "{arguments:?}: {out}");
+    }
+    let (_, out, _) = run(&["serve", "--help"]);
+    for key in [
+        "listen",
+        "admin",
+        "ext_authz.listen",
+        "control",
+        "revocation",
+        "workers",
+        "traces",
+        "log",
+    ] {
+        assert!(
+            out.contains(&format!("`{key}`")),
+            "{key} takes a restart: {out}"
+        );
     }
     let (code, out, err) = run(&[]);
     assert_eq!((code, out.as_str()), (2, ""));

@@ -24,6 +24,7 @@ fn env(name: &str) -> Option<String> {
         "YAML" => Some("a\nadmin: off\n- x: [".to_owned()),
         "NUMBER" => Some("4".to_owned()),
         "NO" => Some("false".to_owned()),
+        "YES" => Some("true".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     }

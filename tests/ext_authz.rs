@@ -17,7 +17,7 @@ use serde_json::json;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::common::{App, Issuer, Usher};
+use crate::common::{App, Issuer, Usher, eventually};
 
 pub(crate) const DOOR: &str = r#"
 trusted_proxies: [127.0.0.1]
@@ -434,16 +434,22 @@ fn only_trusted_proxies_may_ask() {
     let elsewhere = DOOR.replace("[127.0.0.1]", "[10.9.8.7]");
     let (app, issuer) = (App::start(), Issuer::new());
     let usher = Usher::start(&app, &issuer, &elsewhere);
-    let answers = ask_all(usher.ext_authz.unwrap(), vec![question("/public/x", &[])]);
-    assert_eq!(
-        answers[0].as_ref().unwrap_err().code(),
-        Code::PermissionDenied
-    );
-    let line = usher.line("-");
-    assert_eq!(
-        [&line["reason"], &line["door"]],
-        ["proxy_untrusted", "ext_authz"]
-    );
+    let small = question("/public/x", &[]);
+    // Nobody reads what a stranger says, so nobody finds it too long.
+    let long = question("/public/x", &[("x-long", &"x".repeat(1 << 20))]);
+    let answers = ask_all(usher.ext_authz.unwrap(), vec![small, long]);
+    for answer in answers {
+        assert_eq!(answer.unwrap_err().code(), Code::PermissionDenied);
+    }
+    let lines = eventually("two access lines", || {
+        Some(usher.lines()).filter(|lines| lines.len() == 2)
+    });
+    for line in lines {
+        assert_eq!(
+            [&line["reason"], &line["door"]],
+            ["proxy_untrusted", "ext_authz"]
+        );
+    }
 }
 
 /// What a user asks in a crowd: sometimes without a token, or for what is public or an admin's.

@@ -140,7 +140,10 @@ fn every_dialect_gets_the_same_verdict() {
         let get = |target: &str, lines: &str| ask(&usher, dialect, target, lines);
         let reply = get("/x?y=1", forged);
         assert_eq!(reply.status, 401, "{dialect}: {}", reply.head);
-        assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+        assert_eq!(
+            reply.header("www-authenticate"),
+            Some(r#"Bearer realm="app""#)
+        );
         says_nothing(&reply);
 
         let reply = get("/x", &bearer("no.good.token"));

@@ -186,6 +186,17 @@ fn usher_proves_who_asks_by_a_secret_or_a_key() {
         ids.insert(claims["jti"].as_str().unwrap().to_owned());
     }
     assert_eq!(ids.len(), 2, "each assertion is made anew");
+    // Also where a question is sent again, since the kept connection was closed under it.
+    scene.server.set_mood(Mood::Bytes(Vec::new()));
+    cannot_tell(&usher.get("/", "lost"));
+    let questions = scene.server.questions();
+    let lost = questions
+        .iter()
+        .filter(|question| question.form["token"] == "lost");
+    let shown: Vec<_> = lost
+        .map(|question| &question.form["client_assertion"])
+        .collect();
+    assert!(shown.len() == 2 && shown[0] != shown[1], "{shown:?}");
 }
 
 /// The claims of an assertion that the key has signed for this audience.

@@ -165,7 +165,11 @@ fn what_others_made_stays_in_one_folder() {
         ("deadpool_postgres", &["database"]),
         // Statements are beside what they are about.
         ("rusqlite", &["accounts", "database", "users"]),
-        ("tokio_postgres", &["accounts", "database", "users"]),
+        // A URL is read by who will connect to it.
+        (
+            "tokio_postgres",
+            &["accounts", "config", "database", "users"],
+        ),
     ];
     for (name, folders) in homes {
         let uses = |text: &str| {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::sync::{Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::app::{Answer, answer, bare};
 use crate::common::{App, Client, Issuer, Usher, eventually};
@@ -360,4 +360,35 @@ fn a_token_that_is_too_long_is_not_looked_at() {
     let long = issuer.token_with("alice", serde_json::json!({ "more": "x".repeat(1024) }));
     usher.refuses(&app, &good, ask("GET", "/long", &long, ""), &[401]);
     assert_eq!(usher.line("/long")["reason"], "token_too_large");
+}
+
+/// Each of the admin listener's places is taken by a peer that asks and never reads.
+#[test]
+fn peers_that_never_read_do_not_keep_probes_waiting_for_ever() {
+    let app = App::start();
+    let usher = Usher::start(&app, &Issuer::new(), "");
+    let asked = "GET /metrics HTTP/1.1\r\nhost: admin\r\n\r\n".repeat(20_000);
+    let deaf: Vec<_> = (0..64)
+        .map(|_| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+            let socket = socket.unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.connect(&usher.admin.into()).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            // What does not fit waits for an answer that nobody reads.
+            let _ = (&socket).write(asked.as_bytes());
+            socket
+        })
+        .collect();
+    let begun = Instant::now();
+    let live = loop {
+        let mut probe = Client::connect(usher.admin);
+        probe.send("GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n");
+        match probe.reply() {
+            Some(reply) => break reply,
+            None => assert!(begun.elapsed() < Duration::from_secs(60), "no answer"),
+        }
+    };
+    assert_eq!(live.status, 200);
+    drop(deaf);
 }

@@ -10,6 +10,7 @@
 mod accounts;
 mod cache;
 mod check_connect;
+mod check_start;
 mod client_certificates;
 mod clients;
 mod command_line;

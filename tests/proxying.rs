@@ -41,7 +41,10 @@ fn nobody_gets_in_without_a_token() {
     let usher = Usher::start(&app, &issuer, "");
     let reply = usher.get_as_nobody("/");
     assert_eq!(reply.status, 401);
-    assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(
+        reply.header("www-authenticate"),
+        Some(r#"Bearer realm="app""#)
+    );
     assert_eq!(app.count(), 0);
     assert_eq!(usher.line("/")["reason"], "token_missing");
 }

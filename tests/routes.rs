@@ -195,7 +195,10 @@ fn what_a_route_requires_is_asked_by_exact_membership() {
     }
     // Who is not known is not told that rights are lacking.
     let reply = usher.refuses(&app, &good, ask("/roles/x", ""), &[401]);
-    assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(
+        reply.header("www-authenticate"),
+        Some(r#"Bearer realm="app""#)
+    );
 }
 
 #[test]
@@ -228,7 +231,10 @@ fn what_matches_nothing_needs_a_token() {
         let usher = Usher::start(&app, &issuer, more);
         for target in ["/", "/unknown", "/unknown/public/x", "/publi", "/itemsx"] {
             let reply = usher.refuses(&app, &token, ask(target, ""), &[401]);
-            assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+            assert_eq!(
+                reply.header("www-authenticate"),
+                Some(r#"Bearer realm="app""#)
+            );
             assert_eq!(reply.header("cache-control"), Some("no-store"));
             assert_eq!(reply.body, r#"{"error":"unauthorized"}"#);
             assert_eq!(usher.get(target, &token).status, 200);

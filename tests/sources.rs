@@ -67,7 +67,10 @@ fn no_place_but_those_in_the_list_is_looked_at() {
     for (target, lines) in &table {
         let reply = ask(&usher, "GET", target, lines);
         assert_eq!(reply.status, 401, "{target} {lines}");
-        assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+        assert_eq!(
+            reply.header("www-authenticate"),
+            Some(r#"Bearer realm="app""#)
+        );
     }
     assert_eq!(app.count(), 0);
 }

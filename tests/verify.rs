@@ -151,7 +151,7 @@ fn every_refusal_has_its_words() {
         let challenge = reply.header("www-authenticate").unwrap();
         let wanted = match body == INVALID {
             true => "Bearer error=\"invalid_token\"",
-            false => "Bearer",
+            false => r#"Bearer realm="app""#,
         };
         assert_eq!(challenge, wanted, "{lines}");
         assert_eq!(ask_with(&usher, &good).status, 200);

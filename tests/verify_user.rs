@@ -229,7 +229,10 @@ fn without_a_good_token_it_is_401_and_nobody_is_asked() {
     }
     assert_eq!(peers.requests().len(), 0);
     let reply = post_with(&usher, VERIFY, "");
-    assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(
+        reply.header("www-authenticate"),
+        Some(r#"Bearer realm="app""#)
+    );
     let reply = post(&usher, VERIFY, &expired);
     assert_eq!(
         reply.header("www-authenticate"),

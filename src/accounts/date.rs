@@ -1,15 +1,29 @@
 //! Dates as JSON has them: ISO 8601 with milliseconds and `Z`.
 
-/// Milliseconds of a day.
-const DAY: i64 = 24 * 60 * 60 * 1000;
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 
-/// A moment, in milliseconds since 1970. Years are written with four digits at least.
+/// Nanoseconds of a millisecond.
+const MILLI: i128 = 1_000_000;
+
+/// A moment, in milliseconds since 1970; beyond the years that the calendar has, its end.
 pub fn render(millis: i64) -> String {
-    let (days, rest) = (millis.div_euclid(DAY), millis.rem_euclid(DAY));
-    let (year, month, day) = civil(days);
-    let (hour, minute) = (rest / 3_600_000, rest / 60_000 % 60);
-    let (second, milli) = (rest / 1000 % 60, rest % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    let nanos = i128::from(millis) * MILLI;
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(match millis < 0 {
+        true => PrimitiveDateTime::MIN.assume_utc(),
+        false => PrimitiveDateTime::MAX.assume_utc(),
+    });
+    // The sign counts as a digit.
+    let width = if moment.year() < 0 { 5 } else { 4 };
+    format!(
+        "{:0width$}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        moment.year(),
+        u8::from(moment.month()),
+        moment.day(),
+        moment.hour(),
+        moment.minute(),
+        moment.second(),
+        moment.millisecond()
+    )
 }
 
 /// A date (`2000-02-29`), or a moment with its zone (`2000-02-29T12:30:00+02:00`, RFC 3339),
@@ -20,91 +34,68 @@ pub fn parse(text: &str) -> Option<i64> {
         return None;
     }
     let (date, time) = text.split_at_checked(10)?;
-    let days = parse_days(date)?;
-    if time.is_empty() {
-        return Some(days * DAY);
-    }
-    let time = time.strip_prefix(['T', 't', ' '])?;
-    Some(days * DAY + parse_time(time)?)
+    let (date, (time, zone)) = (parse_date(date)?, parse_time(time)?);
+    let nanos = date
+        .with_time(time)
+        .assume_offset(zone)
+        .unix_timestamp_nanos();
+    i64::try_from(nanos.div_euclid(MILLI)).ok()
 }
 
-fn parse_days(text: &str) -> Option<i64> {
+fn parse_date(text: &str) -> Option<Date> {
     let mut parts = text.split('-');
     let year = digits(parts.next()?, 4)?;
     let month = digits(parts.next()?, 2)?;
     let day = digits(parts.next()?, 2)?;
-    if parts.next().is_some() || !(1..=12).contains(&month) || day < 1 {
-        return None;
-    }
-    let days = from_civil(year, month, day);
-    // A day that the month does not have lies in the next one.
-    (civil(days) == (year, month, day)).then_some(days)
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    let date = Date::from_calendar_date(i32::from(year), month, u8::try_from(day).ok()?);
+    date.ok().filter(|_| parts.next().is_none())
 }
 
-/// `12:30`, `12:30:05`, `12:30:05.123`, each with a zone.
-fn parse_time(text: &str) -> Option<i64> {
+/// Nothing, or `12:30`, `12:30:05`, `12:30:05.123` after a `T`, each with a zone.
+fn parse_time(text: &str) -> Option<(Time, UtcOffset)> {
+    if text.is_empty() {
+        return Some((Time::MIDNIGHT, UtcOffset::UTC));
+    }
+    let text = text.strip_prefix(['T', 't', ' '])?;
     let zone = text.find(['Z', 'z', '+', '-'])?;
     let (clock, zone) = text.split_at(zone);
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
     if fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let millis: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
+    let millis = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
     let mut parts = clock.split(':');
-    let hour = digits(parts.next()?, 2)?;
-    let minute = digits(parts.next()?, 2)?;
-    let second = parts.next().map_or(Some(0), |text| digits(text, 2))?;
-    if parts.next().is_some() || hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let seconds = (hour * 60 + minute) * 60 + second - parse_zone(zone)?;
-    Some(seconds * 1000 + millis)
+    let (hour, minute) = (two(parts.next()?)?, two(parts.next()?)?);
+    let second = parts.next().map_or(Some(0), two)?;
+    let time = Time::from_hms_milli(hour, minute, second, millis).ok()?;
+    let zone = parse_zone(zone)?;
+    parts.next().is_none().then_some((time, zone))
 }
 
-/// Seconds east of Greenwich.
-fn parse_zone(text: &str) -> Option<i64> {
+fn parse_zone(text: &str) -> Option<UtcOffset> {
     if matches!(text, "Z" | "z") {
-        return Some(0);
+        return Some(UtcOffset::UTC);
     }
     let (sign, rest) = text.split_at_checked(1)?;
     let (hours, minutes) = rest.split_once(':')?;
-    let (hours, minutes) = (digits(hours, 2)?, digits(minutes, 2)?);
-    if hours > 23 || minutes > 59 {
-        return None;
-    }
-    let seconds = (hours * 60 + minutes) * 60;
-    Some(if sign == "-" { -seconds } else { seconds })
+    // A clock's: 23:59 at most.
+    let zone = Time::from_hms(two(hours)?, two(minutes)?, 0).ok()?;
+    let (hours, minutes) = (
+        i8::try_from(zone.hour()).ok()?,
+        i8::try_from(zone.minute()).ok()?,
+    );
+    let zone = UtcOffset::from_hms(hours, minutes, 0).ok()?;
+    Some(if sign == "-" { -zone } else { zone })
 }
 
-fn digits(text: &str, count: usize) -> Option<i64> {
+fn two(text: &str) -> Option<u8> {
+    digits(text, 2).and_then(|number| u8::try_from(number).ok())
+}
+
+fn digits(text: &str, count: usize) -> Option<u16> {
     let all = text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
     all.then(|| text.parse().ok()).flatten()
-}
-
-/// Days since 1970 of a date in the Gregorian calendar: years are counted from March, so that a
-/// leap day comes last.
-fn from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// The date of a day since 1970.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year + era * 400 + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]
@@ -156,9 +147,16 @@ mod tests {
 
     #[test]
     fn every_day_comes_back() {
+        const DAY: i64 = 24 * 60 * 60 * 1000;
         for day in -200_000..200_000 {
-            let (year, month, date) = civil(day);
-            assert_eq!(from_civil(year, month, date), day);
+            assert_eq!(parse(&render(day * DAY)), Some(day * DAY));
         }
+    }
+
+    #[test]
+    fn what_is_beyond_the_calendar_is_its_end() {
+        assert_eq!(render(i64::MAX), "9999-12-31T23:59:59.999Z");
+        assert_eq!(render(i64::MIN), "-9999-01-01T00:00:00.000Z");
+        assert_eq!(render(-62_167_219_200_001), "-0001-12-31T23:59:59.999Z");
     }
 }

@@ -26,8 +26,10 @@ use self::metrics::Metrics;
 use self::standing::Standings;
 use self::store::Store;
 use crate::clock::Clock;
+use crate::config;
 use crate::config::accounts::Settings;
 use crate::database::Failure;
+use crate::database::sqlite::Opening;
 
 pub use self::account::{Account, Suspension};
 pub use self::date::{parse as parse_date, render as render_date};
@@ -51,6 +53,39 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// What `usher serve` will find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// None: it makes them.
+    None,
+    /// Of this version, which it brings up to date.
+    Old(i64),
+    /// What it needs.
+    Good,
+}
+
+/// Looks at the tables, and changes nothing; for `check --connect`.
+///
+/// # Errors
+/// What is wrong with the database, or that its tables are of a newer usher.
+pub async fn look(settings: &config::accounts::Store) -> Result<Tables, String> {
+    let failed = |why| format!("accounts: {why}");
+    let store = Store::open(settings, Opening::Existing, &Clock::System).await;
+    match store.map_err(failed)?.version().await.map_err(unasked)? {
+        0 => Ok(Tables::None),
+        version if version < schema::newest() => Ok(Tables::Old(version)),
+        version => match schema::check(version) {
+            Err(schema::Unfit::Version(why)) => Err(failed(why)),
+            Err(schema::Unfit::Failed(failure)) => Err(unasked(failure)),
+            Ok(()) => Ok(Tables::Good),
+        },
+    }
+}
+
+fn unasked((Failure::Unavailable(why) | Failure::Refused(why)): Failure) -> String {
+    format!("the accounts cannot be asked: {why}")
+}
 
 /// The accounts cannot be asked now; the log has the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +114,29 @@ impl Accounts {
         metrics: Metrics,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        let store = Store::open(&settings.store, &clock).await;
+        Self::with(settings, metrics, clock, Opening::Make).await
+    }
+
+    /// The same for somebody who only comes by: the file and its tables have to be there, as this
+    /// usher needs them. Whoever makes a file owns it, and that should be the usher that serves.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and where anything is missing.
+    pub async fn visit(
+        settings: &Settings,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        Self::with(settings, metrics, clock, Opening::Existing).await
+    }
+
+    async fn with(
+        settings: &Settings,
+        metrics: Metrics,
+        clock: Clock,
+        opening: Opening,
+    ) -> Result<Self, StartError> {
+        let store = Store::open(&settings.store, opening, &clock).await;
         let accounts = Self {
             store: store.map_err(StartError)?,
             standings: Standings::new(&settings.standing),
@@ -88,7 +145,7 @@ impl Accounts {
             failing: AtomicBool::new(false),
         };
         match accounts.store.prepare().await {
-            Err(schema::Unfit::Newer(why)) => return Err(StartError(why)),
+            Err(schema::Unfit::Version(why)) => return Err(StartError(why)),
             Err(schema::Unfit::Failed(failure)) => {
                 let _ = accounts.judge::<()>(Err(failure));
             }
@@ -187,14 +244,12 @@ impl Accounts {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// What is wrong with the database, for `check --connect`; empty where all is well.
-    pub async fn check(&self) -> Vec<String> {
+    /// What is wrong with the database, if anything is.
+    pub async fn problem(&self) -> Option<String> {
         match self.store.prepare().await {
-            Ok(()) => Vec::new(),
-            Err(schema::Unfit::Newer(why)) => vec![format!("accounts: {why}")],
-            Err(schema::Unfit::Failed(Failure::Unavailable(why) | Failure::Refused(why))) => {
-                vec![format!("the accounts cannot be asked: {why}")]
-            }
+            Ok(()) => None,
+            Err(schema::Unfit::Version(why)) => Some(format!("accounts: {why}")),
+            Err(schema::Unfit::Failed(failure)) => Some(unasked(failure)),
         }
     }
 

@@ -98,6 +98,14 @@ impl Transaction for Within<'_> {
         })
     }
 
+    fn has_table<'a>(&'a mut self, name: &'static str) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let found = self.rows("SELECT to_regclass($1)::text", vec![name.into()]);
+            let mut found = found.await?;
+            Ok(found.first_mut().is_some_and(|row| row.text(0).is_some()))
+        })
+    }
+
     fn lock(&mut self) -> Answer<'_, ()> {
         self.batch(LOCK)
     }

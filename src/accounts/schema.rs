@@ -52,14 +52,15 @@ CREATE INDEX usher_suspensions_user ON usher_suspensions (user_id);
 "];
 
 /// Where it stands which versions there have been.
+const TABLE: &str = "usher_account_versions";
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS usher_account_versions \
     (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)";
 
 /// Why the tables cannot be used.
 #[derive(Debug)]
 pub(super) enum Unfit {
-    /// They were made by a newer usher.
-    Newer(String),
+    /// They are not of the version that this usher needs; what to do.
+    Version(String),
     /// They could not be looked at, or changed.
     Failed(Failure),
 }
@@ -70,13 +71,7 @@ pub(super) fn migrate<'a>(tx: &'a mut dyn Transaction, now: i64) -> Answer<'a, i
         // Several processes may start at once.
         tx.lock().await?;
         tx.batch(VERSIONS).await?;
-        let found = tx
-            .rows(
-                "SELECT max(version) FROM usher_account_versions",
-                Vec::new(),
-            )
-            .await?;
-        let found = found.first().and_then(|row| row.integer(0)).unwrap_or(0);
+        let found = version(tx).await?;
         for (version, sql) in (1..).zip(MIGRATIONS) {
             if version > found {
                 tx.batch(sql).await?;
@@ -85,6 +80,22 @@ pub(super) fn migrate<'a>(tx: &'a mut dyn Transaction, now: i64) -> Answer<'a, i
         }
         Ok(found.max(newest()))
     })
+}
+
+/// Which version the tables have; 0 where there are none.
+pub(super) fn look(tx: &mut dyn Transaction) -> Answer<'_, i64> {
+    Box::pin(async move {
+        match tx.has_table(TABLE).await? {
+            true => version(tx).await,
+            false => Ok(0),
+        }
+    })
+}
+
+async fn version(tx: &mut dyn Transaction) -> Result<i64, Fault> {
+    let sql = "SELECT max(version) FROM usher_account_versions";
+    let found = tx.rows(sql, Vec::new()).await?;
+    Ok(found.first().and_then(|row| row.integer(0)).unwrap_or(0))
 }
 
 async fn note(tx: &mut dyn Transaction, version: i64, now: i64) -> Result<(), Fault> {
@@ -96,18 +107,24 @@ async fn note(tx: &mut dyn Transaction, version: i64, now: i64) -> Result<(), Fa
 }
 
 /// The version that this usher makes.
-fn newest() -> i64 {
+pub(super) fn newest() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
 /// Refuses tables of another time: an old usher would write rows that a new one cannot read.
 pub(super) fn check(version: i64) -> Result<(), Unfit> {
     let newest = newest();
-    match version > newest {
-        true => Err(Unfit::Newer(format!(
+    let told = |why| Err(Unfit::Version(why));
+    match version {
+        0 => told("it has no tables yet: `usher serve` makes them when it starts".to_owned()),
+        _ if version < newest => told(format!(
+            "its tables are of version {version}, and this usher needs {newest}: `usher serve` brings \
+             them up to date when it starts"
+        )),
+        _ if version > newest => told(format!(
             "its tables are of version {version}, and this usher knows {newest}: run a newer usher, \
              or restore a backup of before"
-        ))),
-        false => Ok(()),
+        )),
+        _ => Ok(()),
     }
 }

@@ -19,33 +19,45 @@ pub(super) const STATEMENTS: usize = 64;
 /// A connection that is within a transaction.
 struct Within<'a>(&'a mut Connection);
 
+/// Reads, and takes no lock: the file may be one that cannot be written.
+pub(super) fn look<T>(
+    connection: &mut Connection,
+    work: impl for<'a> FnOnce(&'a mut dyn Transaction) -> Answer<'a, T>,
+) -> Result<T, Failure> {
+    at_once(work(&mut Within(connection))).map_err(failure)
+}
+
 /// Runs a transaction. It takes the file's lock at once, so that no two of them meet.
 pub(super) fn transact<T>(
     connection: &mut Connection,
     work: impl for<'a> Fn(&'a mut dyn Transaction) -> Answer<'a, T>,
 ) -> Result<T, Failure> {
-    begin(connection, "BEGIN IMMEDIATE")?;
+    execute(connection, "BEGIN IMMEDIATE")?;
     let outcome = at_once(work(&mut Within(connection)));
     let end = if outcome.is_ok() {
         "COMMIT"
     } else {
         "ROLLBACK"
     };
-    let ended = begin(connection, end);
+    let ended = execute(connection, end);
     if ended.is_err() && !connection.is_autocommit() {
         // Whoever comes next must not find half of it; if even this fails, so does their BEGIN.
-        let _ = begin(connection, "ROLLBACK");
+        let _ = execute(connection, "ROLLBACK");
     }
     match outcome {
         Ok(answer) => ended.map(|()| answer),
-        Err(Fault::Conflict) => Err(Failure::Unavailable(
-            "a row changed under a lock".to_owned(),
-        )),
-        Err(Fault::Failed(failure)) => Err(failure),
+        Err(fault) => Err(failure(fault)),
     }
 }
 
-fn begin(connection: &Connection, sql: &str) -> Result<(), Failure> {
+fn failure(fault: Fault) -> Failure {
+    match fault {
+        Fault::Conflict => Failure::Unavailable("a row changed under a lock".to_owned()),
+        Fault::Failed(failure) => failure,
+    }
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<(), Failure> {
     connection
         .prepare_cached(sql)
         .and_then(|mut statement| statement.execute([]))
@@ -93,6 +105,11 @@ impl Transaction for Within<'_> {
 
     fn batch<'a>(&'a mut self, sql: &'static str) -> Answer<'a, ()> {
         ready(self.0.execute_batch(sql))
+    }
+
+    fn has_table<'a>(&'a mut self, name: &'static str) -> Answer<'a, bool> {
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = $1";
+        ready(self.read(sql, &[name.into()]).map(|rows| !rows.is_empty()))
     }
 
     fn lock(&mut self) -> Answer<'_, ()> {

@@ -19,6 +19,9 @@ pub(super) trait Transaction: Send {
     /// Runs statements without values, one after the other.
     fn batch<'a>(&'a mut self, sql: &'static str) -> Answer<'a, ()>;
 
+    /// Whether there is a table of this name.
+    fn has_table<'a>(&'a mut self, name: &'static str) -> Answer<'a, bool>;
+
     /// Keeps others from doing the same at the same time, until the transaction ends.
     fn lock(&mut self) -> Answer<'_, ()>;
 }

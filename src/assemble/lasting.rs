@@ -13,6 +13,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::revocation::{self, Revocation};
 use crate::revoked::Revoked;
+use crate::roots::roots;
+use crate::state::StateDir;
 use crate::telemetry::{Exporter, Telemetry, Tracer};
 use crate::{accounts, identify, tls, upstream, users};
 
@@ -39,6 +41,7 @@ impl Lasting {
     /// Beside it what sends spans, where that is configured.
     pub(super) fn new(
         settings: &Config,
+        state: Option<&StateDir>,
         options: Options,
     ) -> Result<(Self, Option<Exporter>), StartError> {
         let mut registry = Registry::with_prefix("usher");
@@ -50,7 +53,7 @@ impl Lasting {
         let tls = tls::Metrics::default();
         tls.register(&mut registry);
         let Options { clock, access } = options;
-        let revocation = revocation(settings, &clock, &mut registry)?;
+        let revocation = revocation(settings, state, &clock, &mut registry)?;
         let log = &settings.log;
         let lasting = Self {
             telemetry: Telemetry::new(log, Vec::new(), registry, clock.clone(), access, tracer),
@@ -98,6 +101,7 @@ impl Lasting {
 
 fn revocation(
     settings: &Config,
+    state: Option<&StateDir>,
     clock: &Clock,
     registry: &mut Registry,
 ) -> Result<Option<Arc<Revocation>>, StartError> {
@@ -106,8 +110,7 @@ fn revocation(
     };
     let metrics = revocation::metrics::Metrics::default();
     metrics.register(registry);
-    let state = super::state(settings)?;
-    let opened = Revocation::open(revocation, state.as_ref(), metrics, clock.clone());
+    let opened = Revocation::open(revocation, state, metrics, clock.clone());
     opened
         .map(|opened| Some(Arc::new(opened)))
         .map_err(StartError::Revocation)
@@ -122,7 +125,7 @@ fn traces(
         return Ok(None);
     };
     let roots = match settings.endpoint.starts_with("https:") {
-        true => tls::roots(settings.ca_file.as_deref()).map_err(StartError::Tls)?,
+        true => roots(settings.ca_file.as_deref()).map_err(StartError::Tls)?,
         false => RootCertStore::empty(),
     };
     let made = Tracer::new(settings, roots, registry).map_err(StartError::Tls)?;

@@ -1,8 +1,6 @@
 //! `usher account`: what an operator does to external users.
 
-use std::future::Future;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -11,9 +9,14 @@ use serde::Serialize;
 use crate::accounts::metrics::Metrics;
 use crate::accounts::{Account, Accounts, Exported, Unavailable, parse_date, render_date};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::accounts::{OWN_ISSUER, Settings};
+use crate::config::revocation;
+use crate::revocation::{self as revoking, Ask};
 
-use super::{EX_CONFIG, check, fail};
+use super::Failure;
+
+/// The log has more, but a command has none.
+const UNAVAILABLE: &str = "the accounts cannot be asked: `usher check --connect FILE` says why";
 
 /// Accounts that are read from the database at once.
 const PAGE: i64 = 100;
@@ -33,6 +36,9 @@ pub(super) enum Command {
     },
     /// Suspend a user: it shows in answers at once, and routes with `suspended: deny` refuse them
     /// once what they remember is older than `issued_tokens.standing.fresh`.
+    ///
+    /// On other routes it has no effect; `usher revoke --issuer accounts --subject ID` ends the tokens
+    /// that they have, on all routes and at once.
     Suspend {
         #[command(flatten)]
         whom: Whom,
@@ -52,6 +58,10 @@ pub(super) enum Command {
         whom: Whom,
     },
     /// Delete a user, their refresh tokens and suspensions. It cannot be undone: `export` first.
+    ///
+    /// Where `revocation` is configured their access tokens end too. Elsewhere these pass until they
+    /// expire, but on routes with `suspended: deny`, which notice within
+    /// `issued_tokens.standing.fresh`.
     Delete {
         #[command(flatten)]
         whom: Whom,
@@ -90,140 +100,153 @@ pub(super) struct Whom {
 }
 
 /// Runs the command.
-pub(super) fn run(command: Command) -> ExitCode {
+pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::List { place } => within(&place, async |accounts, project| {
-            list(&accounts, &project).await
+        Command::List { place } => within(&place, list),
+        Command::Show { whom } => within(&whom.place, async |office| {
+            let found = office.accounts.export(&office.project, &whom.user).await;
+            print(&office.one(&whom.user, found)?.account)
         }),
-        Command::Show { whom } => one(
-            &whom,
-            async |accounts, project, user| accounts.export(&project, &user).await,
-            |found| print(&found.account),
-        ),
         Command::Suspend {
             whom,
             reason,
             r#for,
             until,
-        } => {
-            let now = Clock::System.now_millis();
-            let lasting = |time: Duration| {
-                now.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
-            };
-            let end = r#for.map(lasting).or(until);
-            if end.is_some_and(|end| end <= now) {
-                return fail("the suspension would have ended already");
-            }
-            one(
-                &whom,
-                async |accounts, project, user| {
-                    accounts.suspend(&project, &user, reason.clone(), end).await
-                },
-                |found| print(&found.account),
-            )
-        }
-        Command::Unsuspend { whom } => one(
-            &whom,
-            async |accounts, project, user| accounts.unsuspend(&project, &user).await,
-            |found| print(&found.account),
-        ),
-        Command::Delete { yes: false, .. } => {
-            fail("deleting cannot be undone: `usher account export` first, and then say --yes")
-        }
-        Command::Delete { whom, .. } => one(
-            &whom,
-            async |accounts, project, user| accounts.delete(&project, &user).await,
-            |found| {
-                println!("deleted {}", found.account.id);
-                Ok(())
-            },
-        ),
-        Command::Export { place, user: None } => within(&place, async |accounts, project| {
-            export_all(&accounts, &project).await
+        } => suspend(&whom, reason, end(r#for, until)?),
+        Command::Unsuspend { whom } => within(&whom.place, async |office| {
+            let found = office.accounts.unsuspend(&office.project, &whom.user).await;
+            print(&office.one(&whom.user, found)?.account)
         }),
-        Command::Export {
-            place,
-            user: Some(user),
-        } => {
-            let whom = Whom { place, user };
-            one(
-                &whom,
-                async |accounts, project, user| accounts.export(&project, &user).await,
-                |found| line(&found),
-            )
+        Command::Delete { yes: false, .. } => Err(
+            "deleting cannot be undone: `usher account export` first, and then say --yes".into(),
+        ),
+        Command::Delete { whom, .. } => {
+            within(&whom.place, async |office| delete(office, &whom.user).await)
         }
+        Command::Export { place, user } => within(&place, async |office| match &user {
+            Some(user) => {
+                let found = office.accounts.export(&office.project, user).await;
+                line(&office.one(user, found)?)
+            }
+            None => export_all(office).await,
+        }),
     }
 }
 
-/// Finds one user, does something, and shows what is there then.
-fn one(
-    whom: &Whom,
-    work: impl AsyncFn(&Accounts, String, String) -> Result<Option<Exported>, Unavailable>,
-    show: impl Fn(Exported) -> Result<(), String>,
-) -> ExitCode {
-    within(&whom.place, async |accounts, project| {
-        let user = whom.user.clone();
-        match work(&accounts, project.clone(), user.clone()).await {
-            Ok(Some(found)) => show(found),
-            Ok(None) => Err(format!("the project `{project}` has no user {user:?}")),
-            Err(Unavailable) => Err(unavailable()),
+/// Where accounts are, and whose.
+struct Office {
+    accounts: Accounts,
+    project: String,
+    revocation: Option<revocation::Settings>,
+    /// How long an access token lives.
+    life: Duration,
+}
+
+/// Opens the accounts of a configuration, and works there.
+fn within(
+    place: &Place,
+    work: impl AsyncFnOnce(&Office) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let config = super::load(&place.config)?.config;
+    let Some(settings) = config.accounts else {
+        return Err("the configuration has no `accounts`".into());
+    };
+    let project = project(place, &settings)?;
+    super::runtime()?.block_on(async {
+        let opened = Accounts::visit(&settings, Metrics::default(), Clock::System).await;
+        let office = Office {
+            accounts: opened.map_err(|error| format!("accounts: {error}"))?,
+            project,
+            revocation: config.revocation,
+            life: settings.tokens.access.life,
+        };
+        match office.accounts.problem().await {
+            Some(problem) => Err(problem.into()),
+            None => work(&office).await,
         }
     })
 }
 
-/// Opens the accounts of a configuration, and runs `work` with the project that is meant.
-fn within<F>(place: &Place, work: impl FnOnce(Accounts, String) -> F) -> ExitCode
-where
-    F: Future<Output = Result<(), String>>,
-{
-    let loaded = match config::load(&place.config) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            check::print(&problems);
-            return ExitCode::from(EX_CONFIG);
-        }
-    };
-    let Some(settings) = loaded.config.accounts else {
-        return fail("the configuration has no `accounts`");
-    };
-    let known: Vec<_> = settings
-        .projects
-        .iter()
-        .map(|project| project.id.clone())
-        .collect();
-    let project = match (&place.project, known.as_slice()) {
-        (Some(project), _) => project.clone(),
-        (None, [only]) => only.clone(),
+/// The project that is meant.
+fn project(place: &Place, settings: &Settings) -> Result<String, String> {
+    let mut known = settings.projects.iter().map(|project| project.id.as_str());
+    match (&place.project, settings.projects.as_slice()) {
+        (Some(project), _) => Ok(project.clone()),
+        (None, [only]) => Ok(only.id.clone()),
         (None, _) => {
-            return fail(format!(
-                "which project? --project one of {}",
-                known.join(", ")
-            ));
+            let first = known.next().unwrap_or_default().to_owned();
+            let names = known.fold(first, |names, name| names + ", " + name);
+            Err(format!("which project? --project one of {names}"))
         }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(format_args!("no runtime: {error}")),
-    };
-    let done = runtime.block_on(async {
-        let opened = Accounts::open(&settings, Metrics::default(), Clock::System).await;
-        let accounts = opened.map_err(|error| error.to_string())?;
-        if accounts.is_failing() {
-            return Err(accounts.check().await.join("\n"));
-        }
-        work(accounts, project).await
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(error),
     }
 }
 
-async fn list(accounts: &Accounts, project: &str) -> Result<(), String> {
-    each(accounts, project, async |account| {
+impl Office {
+    /// The one user that was asked for.
+    fn one(
+        &self,
+        user: &str,
+        found: Result<Option<Exported>, Unavailable>,
+    ) -> Result<Exported, Failure> {
+        let found = found.map_err(|Unavailable| UNAVAILABLE)?;
+        found.ok_or_else(|| format!("the project `{}` has no user {user:?}", self.project).into())
+    }
+
+    /// Ends the access tokens that a user has, where that can be done; what became of them.
+    async fn end_tokens(&self, id: &str) -> Result<String, revoking::Failure> {
+        let Some(settings) = &self.revocation else {
+            let life = humantime::format_duration(self.life);
+            return Ok(format!(
+                ". Access tokens that there are pass until they expire, after {life} at most, but on routes \
+                 with `suspended: deny`. With `revocation` they would have ended now"
+            ));
+        };
+        let store = revoking::Store::open(settings);
+        let store = store.map_err(|error| revoking::Failure::NotStored(error.to_string()))?;
+        let ask = Ask {
+            issuer: Some(OWN_ISSUER.to_owned()),
+            subject: Some(id.to_owned()),
+            ..Ask::default()
+        };
+        store.revoke(&ask, 0).await?;
+        Ok(", and revoked the access tokens".to_owned())
+    }
+}
+
+/// When a suspension ends; `None`: not by itself.
+fn end(lasting: Option<Duration>, until: Option<i64>) -> Result<Option<i64>, &'static str> {
+    let now = Clock::System.now_millis();
+    let after =
+        |time: Duration| now.saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+    match lasting.map(after).or(until) {
+        Some(end) if end <= now => Err("the suspension would have ended already"),
+        end => Ok(end),
+    }
+}
+
+fn suspend(whom: &Whom, reason: Option<String>, end: Option<i64>) -> Result<(), Failure> {
+    within(&whom.place, async |office| {
+        let (accounts, project) = (&office.accounts, &office.project);
+        let found = accounts.suspend(project, &whom.user, reason, end).await;
+        print(&office.one(&whom.user, found)?.account)
+    })
+}
+
+/// Tokens after the account: once it is gone, nobody gets more of them.
+async fn delete(office: &Office, user: &str) -> Result<(), Failure> {
+    let found = office.accounts.delete(&office.project, user).await;
+    let id = office.one(user, found)?.account.id;
+    match office.end_tokens(&id).await {
+        Ok(ended) => Ok(super::say(format_args!("deleted {id}{ended}"))?),
+        Err(failure) => Err(Failure::Told(format!(
+            "deleted {id}, but its access tokens are {failure}. To try again: \
+             usher revoke --issuer {OWN_ISSUER} --subject {id}"
+        ))),
+    }
+}
+
+async fn list(office: &Office) -> Result<(), Failure> {
+    each(office, async |account| {
         let suspended = match account.suspensions.as_slice() {
             [] => "-".to_owned(),
             [.., last] => match last.end_date {
@@ -237,18 +260,21 @@ async fn list(accounts: &Accounts, project: &str) -> Result<(), String> {
                 .map_or("-".to_owned(), |text| format!("{text:?}"))
         };
         let (foreign, email) = (shown(&account.foreign_id), shown(&account.email));
-        println!("{}  {foreign}  {email}  {suspended}", account.id);
-        Ok(())
+        let id = &account.id;
+        Ok(super::say(format_args!(
+            "{id}  {foreign}  {email}  {suspended}"
+        ))?)
     })
     .await
 }
 
-async fn export_all(accounts: &Accounts, project: &str) -> Result<(), String> {
-    each(accounts, project, async |account| {
-        match accounts.export(project, &account.id).await {
-            // Who was deleted in between is not there to be exported.
-            Ok(found) => found.map_or(Ok(()), |found| line(&found)),
-            Err(Unavailable) => Err(unavailable()),
+async fn export_all(office: &Office) -> Result<(), Failure> {
+    each(office, async |account| {
+        let found = office.accounts.export(&office.project, &account.id).await;
+        // Who was deleted in between is not there to be exported.
+        match found.map_err(|Unavailable| UNAVAILABLE)? {
+            Some(found) => line(&found),
+            None => Ok(()),
         }
     })
     .await
@@ -256,14 +282,13 @@ async fn export_all(accounts: &Accounts, project: &str) -> Result<(), String> {
 
 /// All accounts of a project, page by page.
 async fn each(
-    accounts: &Accounts,
-    project: &str,
-    show: impl AsyncFn(&Account) -> Result<(), String>,
-) -> Result<(), String> {
+    office: &Office,
+    show: impl AsyncFn(&Account) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut after = String::new();
     loop {
-        let page = accounts.list(project, &after, PAGE).await;
-        let page = page.map_err(|Unavailable| unavailable())?;
+        let page = office.accounts.list(&office.project, &after, PAGE).await;
+        let page = page.map_err(|Unavailable| UNAVAILABLE)?;
         for account in &page {
             show(account).await?;
         }
@@ -274,20 +299,14 @@ async fn each(
     }
 }
 
-fn print(value: &impl Serialize) -> Result<(), String> {
+fn print(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
-    println!("{text}");
-    Ok(())
+    Ok(super::say(text)?)
 }
 
-fn line(value: &impl Serialize) -> Result<(), String> {
+fn line(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
-    println!("{text}");
-    Ok(())
-}
-
-fn unavailable() -> String {
-    "the accounts cannot be asked: `usher check --connect FILE` says why".to_owned()
+    Ok(super::say(text)?)
 }
 
 fn date(text: &str) -> Result<i64, String> {

@@ -6,17 +6,24 @@
 mod account;
 mod check;
 mod dev;
+mod failure;
+mod pasted;
 mod probe;
 mod revoke;
-mod schema;
 mod serve;
 mod token;
 
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio::runtime::Runtime;
+
+use crate::config::{self, Loaded};
+
+use failure::Failure;
 
 /// The configuration is off.
 const EX_CONFIG: u8 = 78;
@@ -44,7 +51,8 @@ enum Command {
     ///
     /// Reads the file again on SIGHUP, or when it or a file that it names has changed. A bad one
     /// changes nothing; a good one is used for the next request on every connection. `listen`,
-    /// `admin`, `ext_authz.listen`, `workers` and `log` take a restart.
+    /// `admin`, `ext_authz.listen`, `control`, `revocation`, `workers`, `traces` and `log` take a
+    /// restart.
     Serve {
         /// The configuration file (YAML or JSON).
         #[arg(long, short, env = "USHER_CONFIG", value_name = "FILE")]
@@ -56,7 +64,8 @@ enum Command {
     Check {
         /// The configuration file (YAML or JSON).
         file: PathBuf,
-        /// Ask the directory and Redis too: missing tables and columns are told by name.
+        /// Ask everybody usher will ask, and change nothing there: issuers for their keys and about
+        /// a token, the directory, the accounts, Redis. Missing tables and columns are told by name.
         #[arg(long)]
         connect: bool,
     },
@@ -86,29 +95,48 @@ enum Command {
 impl Cli {
     /// Runs the command.
     pub fn run(self) -> ExitCode {
-        match self.command {
-            Command::Serve { config } => serve::run(&config),
-            Command::Check { file, connect } => check::run(&file, connect),
-            Command::Dev(arguments) => dev::run(&arguments),
+        let outcome = match self.command {
+            Command::Serve { config } => return serve::run(&config),
+            Command::Check { file, connect } => return check::run(&file, connect),
+            Command::Dev(arguments) => return dev::run(&arguments),
+            Command::Probe(arguments) => return probe::run(&arguments),
             Command::Token(command) => token::run(command),
             Command::Account(command) => account::run(command),
             Command::Revoke(arguments) => revoke::run(&arguments),
-            Command::Schema => schema::run(),
-            Command::Probe(arguments) => probe::run(&arguments),
-            Command::Completions { shell } => {
-                let mut text = Vec::new();
-                clap_complete::generate(shell, &mut Self::command(), "usher", &mut text);
-                match std::io::stdout().write_all(&text) {
-                    Ok(()) => ExitCode::SUCCESS,
-                    Err(error) => fail(error),
-                }
-            }
-        }
+            Command::Schema => say(format_args!("{:#}", config::schema())).map_err(Failure::from),
+            Command::Completions { shell } => completions(shell),
+        };
+        outcome.map_or_else(Failure::exit, |()| ExitCode::SUCCESS)
     }
 }
 
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "usher", &mut text);
+    Ok(io::stdout().write_all(&text)?)
+}
+
+/// Reads a configuration.
+fn load(file: &Path) -> Result<Loaded, Failure> {
+    config::load(file).map_err(Failure::Config)
+}
+
+/// Where a command waits for others.
+fn runtime() -> Result<Runtime, String> {
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    built.map_err(|error| format!("no runtime: {error}"))
+}
+
+/// Prints a line.
+fn say(line: impl Display) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
+}
+
 /// Prints what went wrong and fails.
-fn fail(error: impl std::fmt::Display) -> ExitCode {
-    eprintln!("usher: {error}");
+fn fail(error: impl Display) -> ExitCode {
+    // Whoever closed it does not want to know.
+    let _ = writeln!(io::stderr().lock(), "usher: {error}");
     ExitCode::FAILURE
 }

@@ -1,22 +1,16 @@
 //! `usher revoke`: a token, a session, a user, a key or an issuer must die now.
 
-use std::io::Read as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{ArgGroup, Args};
 
 use crate::accounts::parse_date;
-use crate::config;
 use crate::identify::fingerprint;
-use crate::revocation::{Ask, Failure, Store, Stored};
+use crate::revocation::{self, Ask, Store, Stored};
 use crate::revoked::{Before, Second};
 
-use super::{EX_CONFIG, check, fail};
-
-/// The longest token read; far beyond any that usher accepts.
-const MAX_INPUT: u64 = 1024 * 1024;
+use super::{Failure, pasted};
 
 /// What is revoked.
 #[derive(Debug, Args)]
@@ -68,46 +62,30 @@ pub(super) struct Arguments {
 }
 
 /// Runs the command.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let loaded = match config::load(&arguments.config) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            check::print(&problems);
-            return ExitCode::from(EX_CONFIG);
-        }
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = super::load(&arguments.config)?.config;
+    let not = |why: String| Failure::Told(format!("NOT revoked: {why}"));
+    let Some(settings) = config.revocation else {
+        return Err(not("the configuration has no `revocation`".to_owned()));
     };
-    let Some(settings) = loaded.config.revocation else {
-        return fail("NOT revoked: the configuration has no `revocation`");
-    };
-    let store = match Store::open(&settings) {
-        Ok(store) => store,
-        Err(error) => return fail(format_args!("NOT revoked: {error}")),
-    };
-    let ask = match arguments.ask() {
-        Ok(ask) => ask,
-        Err(error) => return fail(error),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(format_args!("NOT revoked: no runtime: {error}")),
-    };
+    let store = Store::open(&settings).map_err(|error| not(error.to_string()))?;
+    let ask = arguments.ask().map_err(not)?;
+    let runtime = super::runtime().map_err(not)?;
     match runtime.block_on(store.revoke(&ask, arguments.min_replicas)) {
         Ok(stored) => {
-            println!("{}", describe(&stored));
-            ExitCode::SUCCESS
+            // It is stored, whoever reads that.
+            let _ = super::say(describe(&stored));
+            Ok(())
         }
-        Err(Failure::Unclear(why)) => fail(format_args!("NOT revoked: {why}")),
-        Err(failure) => fail(failure),
+        Err(revocation::Failure::Unclear(why)) => Err(not(why)),
+        Err(failure) => Err(Failure::Told(failure.to_string())),
     }
 }
 
 impl Arguments {
     fn ask(&self) -> Result<Ask, String> {
         let fingerprint = match &self.token {
-            Some(token) => Some(fingerprint(token_of(token)?).to_string()),
+            Some(token) => Some(fingerprint(pasted::token(token)?).to_string()),
             None => self.fingerprint.clone(),
         };
         Ok(Ask {
@@ -121,23 +99,6 @@ impl Arguments {
             before: self.before,
             clamp: false,
         })
-    }
-}
-
-/// The token itself, with what people copy along left out.
-fn token_of(text: &str) -> Result<String, String> {
-    let mut read = String::new();
-    let text = match text {
-        "-" => {
-            let input = std::io::stdin().take(MAX_INPUT).read_to_string(&mut read);
-            input.map_err(|error| format!("NOT revoked: standard input: {error}"))?;
-            read.trim()
-        }
-        text => text.trim(),
-    };
-    match text {
-        "" => Err("NOT revoked: there is no token".to_owned()),
-        text => Ok(text.strip_prefix("Bearer ").unwrap_or(text).to_owned()),
     }
 }
 

@@ -9,21 +9,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::assemble::Options;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::run::{Bound, Ended, Source, bind};
 use crate::telemetry;
 
-use super::{EX_CONFIG, fail};
+use super::fail;
 
 /// Reads the file and serves.
 pub(super) fn run(file: &Path) -> ExitCode {
     let started = Instant::now();
-    let loaded = match config::load(file) {
+    let loaded = match super::load(file) {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            super::check::print(&problems);
-            return ExitCode::from(EX_CONFIG);
-        }
+        Err(failure) => return failure.exit(),
     };
     telemetry::start_events(&loaded.config.log);
     for warning in &loaded.warnings {
@@ -58,12 +55,9 @@ pub(super) fn serve(
     source: Option<Source>,
     tell: impl FnOnce(&Bound),
 ) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match super::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(format_args!("no runtime: {error}")),
+        Err(error) => return fail(error),
     };
     runtime.block_on(async {
         let (first, second) = match signals() {

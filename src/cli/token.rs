@@ -1,25 +1,23 @@
 //! `usher token`: make, read and check tokens.
 
-use std::io::Read;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use crate::clock::Clock;
-use crate::config::{self, Algorithm};
+use crate::config::{Algorithm, Config, revocation};
 use crate::identify::mint::SigningKey;
-use crate::identify::{Identify, Metrics, Outcome, Settings, fingerprint, inspect};
+use crate::identify::{Identify, Metrics, Outcome, Settings, Step, fingerprint, inspect};
 use crate::identity::Kept;
+use crate::revocation::{self as revoking, Revocation};
+use crate::revoked::Revoked;
 use crate::secret::Secret;
 
 use super::dev::{Persona, State};
-use super::{EX_CONFIG, check, fail};
-
-/// The longest token read; far beyond any that usher accepts.
-const MAX_INPUT: u64 = 1024 * 1024;
+use super::{Failure, pasted, say};
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
@@ -33,7 +31,7 @@ pub(super) enum Command {
     },
     /// Tell step by step why a token passes or fails under a configuration.
     ///
-    /// Keys are fetched as `serve` would. Exits with 0 when the token passes, 1 when not.
+    /// Keys are fetched as `serve` would, and it is asked what is revoked. Exits with 0 when the token passes, 1 when not.
     Verify {
         /// The configuration file.
         #[arg(long, short, env = "USHER_CONFIG", value_name = "FILE")]
@@ -80,23 +78,11 @@ pub(super) struct Mint {
 }
 
 /// Runs the command.
-pub(super) fn run(command: Command) -> ExitCode {
+pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Mint(mint) => match mint.token() {
-            Ok(token) => {
-                println!("{token}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => fail(error),
-        },
-        Command::Inspect { token } => match read(token).and_then(|token| show(&token)) {
-            Ok(text) => {
-                println!("{text}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => fail(error),
-        },
-        Command::Verify { config, token } => verify(&config, token),
+        Command::Mint(mint) => Ok(say(mint.token()?)?),
+        Command::Inspect { token } => Ok(say(show(&pasted::token(&token)?)?)?),
+        Command::Verify { config, token } => verify(&config, &token),
     }
 }
 
@@ -173,63 +159,66 @@ fn time(seconds: u64) -> String {
     }
 }
 
-fn verify(file: &std::path::Path, token: String) -> ExitCode {
-    let loaded = match config::load(file) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            check::print(&problems);
-            return ExitCode::from(EX_CONFIG);
-        }
+fn verify(file: &Path, token: &str) -> Result<(), Failure> {
+    let config = super::load(file)?.config;
+    let token = pasted::token(token)?;
+    let steps = super::runtime()?.block_on(explain(config, &token))?;
+    let line = |step: &Step| match &step.outcome {
+        Outcome::Passed(detail) => format!("passed  {:<12} {detail}", step.name),
+        Outcome::Failed(detail) => format!("FAILED  {:<12} {detail}", step.name),
     };
-    let token = match read(token) {
-        Ok(token) => token,
-        Err(error) => return fail(error),
+    let lines: Vec<_> = steps.iter().map(line).collect();
+    let said = say(lines.join("\n"));
+    match steps.iter().all(Step::passed) {
+        true => Ok(said?),
+        // Whether anybody reads that or not.
+        false => Err(Failure::No),
+    }
+}
+
+/// What an usher with this configuration finds, step by step.
+async fn explain(config: Config, token: &str) -> Result<Vec<Step>, String> {
+    let (revoked, unknown) = match config.revocation.as_ref().map(revoked) {
+        Some(reading) => match reading.await {
+            Ok(revoked) => (Some(revoked), None),
+            Err(why) => (None, Some(why)),
+        },
+        None => (None, None),
     };
     let settings = Settings {
-        issuers: loaded.config.issuers,
-        tokens: loaded.config.tokens,
-        headers: loaded.config.headers,
+        issuers: config.issuers,
+        tokens: config.tokens,
+        headers: config.headers,
         kept: Kept::default(),
-        identity_bytes: loaded.config.limits.identity_bytes,
-        files: loaded.config.files,
+        identity_bytes: config.limits.identity_bytes,
+        files: config.files,
         users: 0,
         // Who asks by hand sees what the issuers say now.
         state: None,
-        // What is revoked a running usher knows.
-        revoked: None,
+        revoked,
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(format_args!("no runtime: {error}")),
-    };
-    let (identify, refreshers) = match Identify::new(settings, Clock::System, Metrics::default()) {
-        Ok(made) => made,
-        Err(error) => return fail(error),
-    };
-    let steps = runtime.block_on(async {
-        for refresher in refreshers {
-            tokio::spawn(refresher.run());
-        }
-        wait_for_keys(&identify).await;
-        identify.explain(&token).await
-    });
-    let mut passed = true;
-    for step in steps {
-        match step.outcome {
-            Outcome::Passed(detail) => println!("passed  {:<12} {detail}", step.name),
-            Outcome::Failed(detail) => {
-                passed = false;
-                println!("FAILED  {:<12} {detail}", step.name);
-            }
-        }
+    let identify = Identify::new(settings, Clock::System, Metrics::default());
+    let (identify, refreshers) = identify.map_err(|error| error.to_string())?;
+    for refresher in refreshers {
+        tokio::spawn(refresher.run());
     }
-    match passed {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    wait_for_keys(&identify).await;
+    let mut steps = identify.explain(token).await;
+    if let Some(why) = unknown {
+        let why = format!("nobody can tell whether it is revoked: {why}");
+        let (name, outcome) = ("revocation", Outcome::Failed(why));
+        steps.push(Step { name, outcome });
     }
+    Ok(steps)
+}
+
+/// What is revoked, as it is told now.
+async fn revoked(settings: &revocation::Settings) -> Result<Arc<Revoked>, String> {
+    let metrics = revoking::metrics::Metrics::default();
+    let opened = Revocation::open(settings, None, metrics, Clock::System);
+    let revocation = opened.map_err(|error| error.to_string())?;
+    revocation.read().await?;
+    Ok(revocation.revoked().clone())
 }
 
 /// Gives each issuer the time of one fetch.
@@ -242,18 +231,6 @@ async fn wait_for_keys(identify: &Identify) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-fn read(token: String) -> Result<String, String> {
-    if token != "-" {
-        return Ok(token);
-    }
-    let mut text = String::new();
-    std::io::stdin()
-        .take(MAX_INPUT)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("standard input: {error}"))?;
-    Ok(text.trim().to_owned())
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, String> {

@@ -54,8 +54,9 @@ pub(super) struct File {
     /// Who may sign tokens.
     pub(super) issuers: Option<List<Issuer>>,
     /// What the app sees: header names, each with a claim, a list of claims (joined by commas),
-    /// `claims` (all of them, base64url JSON), `issuer` (its name), or a column of the user's
-    /// row (`user.id`, `user.email`, `user.<column>`).
+    /// `claims` (all of them, base64url JSON), `issuer` (its name), a column of the user's
+    /// row (`user.id`, `user.email`, `user.<column>`), or what a client's certificate says
+    /// (`certificate.subject`, `.dns`, `.uri`, `.email`, `.ip`, `.thumbprint`).
     /// Default: `X-User-Id: id`, `X-User-Email: email`, `X-User-Name: name`, or the preset's.
     pub(super) headers: Option<Named<OneOrMany<String>>>,
     /// The headers of another proxy, to which `headers` adds and which it can change.

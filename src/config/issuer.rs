@@ -92,7 +92,7 @@ pub enum KeySource {
     PublicKeyFile(PathBuf),
     /// A private key in PEM whose public half verifies: usher signs with it itself.
     PrivateKey(Secret),
-    /// A shared secret, with where it came from for messages.
+    /// A shared secret.
     Secret(Secret),
     /// There are none: the issuer is asked about each token (RFC 7662).
     Introspection(Box<Introspection>),

@@ -15,6 +15,7 @@ mod issuer;
 mod listener;
 mod load;
 mod near;
+mod postgres_url;
 mod problem;
 mod read;
 mod redis_address;
@@ -45,6 +46,7 @@ pub use self::introspection::{ClientAuthentication, Introspection};
 pub use self::issuer::{Algorithm, Audiences, ClaimName, Fetch, Issuer, KeySource, RequiredClaim};
 pub use self::listener::{Listen, Listener, UnixSocket};
 pub use self::load::{Attempt, Loaded, attempt, load, parse};
+pub use self::postgres_url::{PostgresUrl, Tls as PostgresTls};
 pub use self::problem::{Problem, Severity};
 pub use self::redis_address::RedisAddress;
 pub use self::route::{Access, Prefix, Require, Route, RouteCors};
@@ -317,7 +319,7 @@ pub struct Timeouts {
     pub response: Duration,
     /// Between two pieces of a body, and in a tunnel.
     pub idle: Duration,
-    /// Between two requests on a client's connection, and before the first.
+    /// Between two requests on a client's connection.
     pub keep_alive: Duration,
     /// How long a client that sends nothing any more still waits for its answer, while none comes.
     pub half_closed: Duration,

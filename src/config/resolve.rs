@@ -35,8 +35,10 @@ use tracing_subscriber::filter::LevelFilter;
 use super::file::{File, Flag, Log as LogFile};
 use super::files::Files;
 use super::report::Report;
+use super::revocation::Settings as RevocationSettings;
 use super::source::Environment;
-use super::{Config, Listen, Log};
+use super::users::Settings as UserSettings;
+use super::{Config, IdentityHeader, Issuer, Listen, Listener, Log};
 
 /// What resolving needs beside the mirror.
 pub(super) struct Context<'a> {
@@ -70,40 +72,20 @@ impl Context<'_> {
 }
 
 /// Resolves the mirror; the result counts only if the report has no errors.
-pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
+pub(super) fn resolve(mut file: File, cx: &mut Context<'_>) -> Config {
     let listeners = listen::listeners(file.listen.as_ref(), cx);
     let admin = listen::admin(file.admin.as_deref(), &listeners, cx);
     let decides = file.forward_auth.is_some() || file.ext_authz.is_some();
     let upstream = upstream::global(file.upstream.as_ref(), decides, &listeners, cx);
     let mut issuers = issuer::all(file.issuers.as_ref(), file.issued_tokens.is_some(), cx);
     let accounts = accounts::resolve(&file, &mut issuers, cx);
-    let own = accounts::rules(&file, cx);
-    let headers = header::identity(file.headers.as_ref(), file.headers_preset, cx);
-    header::check_certificates(&headers, &listeners, cx);
-    let header_exceptions =
-        header::exceptions(&file.header_exceptions.unwrap_or_default(), &headers, cx);
-    let listed = file.routes.unwrap_or_default();
+    let listed = file.routes.take().unwrap_or_default();
     let routes = route::all(&listed, &listeners, cx);
     route::check_ways(&routes, upstream.as_ref(), cx);
     accounts::check_routes(&listed, &routes, accounts.as_ref(), cx);
-    let first_sight = file.users.as_ref().and_then(|users| users.first_sight);
-    let users = users::resolve(
-        file.users.as_ref(),
-        file.issuers.as_ref(),
-        &issuers,
-        own,
-        cx,
-    );
-    let columns = users
-        .as_ref()
-        .map(|users| users.table.extra_columns.clone());
-    let (headers, columns) = users::headers(file.headers.as_ref(), headers, columns, cx);
-    let users = users.map(|mut users| {
-        users.table.extra_columns = columns;
-        users
-    });
+    let (headers, users) = headers_and_users(&file, &listeners, &issuers, cx);
     let endpoints = endpoint::resolve(
-        &file.endpoints.unwrap_or_default(),
+        &file.endpoints.take().unwrap_or_default(),
         &routes,
         users.is_some(),
         file.revocation.is_some(),
@@ -118,7 +100,7 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         routes: &routes,
     };
     let doors = front_door::forward_auth(file.forward_auth.as_ref(), &neighbours, cx);
-    let trusted_proxies = proxy::trusted(&file.trusted_proxies.unwrap_or_default(), cx);
+    let trusted_proxies = proxy::trusted(&file.trusted_proxies.take().unwrap_or_default(), cx);
     front_door::check_trust(
         file.forward_auth.is_some(),
         file.ext_authz.is_some(),
@@ -126,49 +108,70 @@ pub(super) fn resolve(file: File, cx: &mut Context<'_>) -> Config {
         cx,
     );
     let state_dir = state_dir(file.state_dir.as_deref(), cx);
-    let mirrors = file.issuers.as_ref().map_or(0, |list| list.keyed("").len());
-    let revocation = revocation::resolve(
-        file.revocation.as_ref(),
-        &issuers,
-        mirrors,
-        state_dir.is_some(),
-        cx,
-    );
     taken.extend(ext_authz.as_ref().map(|door| Listen::Tcp(door.listen)));
-    let control = control::resolve(file.control.as_ref(), &taken, file.revocation.is_some(), cx);
-    let limits = file.limits.unwrap_or_default();
-    let tokens = token::resolve(&file.tokens.unwrap_or_default(), &limits, &headers, cx);
+    let excepted = file.header_exceptions.take().unwrap_or_default();
+    let first_sight = file.users.as_ref().and_then(|users| users.first_sight);
+    let limits = file.limits.take().unwrap_or_default();
+    let tokens = file.tokens.take().unwrap_or_default();
+    let tokens = token::resolve(&tokens, &limits, &headers, cx);
     front_door::check_reach(&doors, &routes, &tokens.from, cx);
     Config {
+        header_exceptions: header::exceptions(&excepted, &headers, cx),
+        first_sight: first_sight.unwrap_or_default(),
+        tokens,
+        cors: cors::resolve(&file.cors.take().unwrap_or_default(), cx),
+        revocation: revoked(&file, &issuers, state_dir.is_some(), cx),
+        control: control::resolve(file.control.as_ref(), &taken, file.revocation.is_some(), cx),
+        limits: bounds::limits(&limits, cx),
+        timeouts: bounds::timeouts(&file.timeouts.take().unwrap_or_default(), cx),
+        shutdown: bounds::shutdown(&file.shutdown.take().unwrap_or_default()),
+        log: log(file.log.take().unwrap_or_default(), cx),
+        traces: traces::resolve(file.traces.as_ref(), cx),
+        workers: bounds::whole("workers", file.workers, processors(), 1..=256, cx),
         listeners,
         admin,
         upstream,
         issuers,
         headers,
-        header_exceptions,
         users,
         accounts,
-        first_sight: first_sight.unwrap_or_default(),
         endpoints,
-        tokens,
-        cors: cors::resolve(&file.cors.unwrap_or_default(), cx),
         routes,
         trusted_proxies,
         forward_auth: doors.into_iter().map(|(_, door)| door).collect(),
         ext_authz,
-        revocation,
-        control,
         state_dir,
-        limits: bounds::limits(&limits, cx),
-        timeouts: bounds::timeouts(&file.timeouts.unwrap_or_default(), cx),
-        shutdown: bounds::shutdown(&file.shutdown.unwrap_or_default()),
-        log: log(file.log.unwrap_or_default(), cx),
-        traces: traces::resolve(file.traces.as_ref(), cx),
-        workers: bounds::whole("workers", file.workers, processors(), 1..=256, cx),
         files: cx.files.clone(),
         // The text is not here.
         hash: 0,
     }
+}
+
+/// Together, since headers may take columns of the users' table.
+fn headers_and_users(
+    file: &File,
+    listeners: &[Listener],
+    issuers: &[Issuer],
+    cx: &mut Context<'_>,
+) -> (Vec<IdentityHeader>, Option<UserSettings>) {
+    let own = accounts::rules(file, cx);
+    let headers = header::identity(file.headers.as_ref(), file.headers_preset, cx);
+    header::check_certificates(&headers, listeners, cx);
+    let mirrors = file.issuers.as_ref();
+    let mut users = users::resolve(file.users.as_ref(), mirrors, issuers, own, cx);
+    let columns = users.as_mut().map(|users| &mut users.table.extra_columns);
+    let headers = users::headers(file.headers.as_ref(), headers, columns, cx);
+    (headers, users)
+}
+
+fn revoked(
+    file: &File,
+    issuers: &[Issuer],
+    has_state: bool,
+    cx: &mut Context<'_>,
+) -> Option<RevocationSettings> {
+    let mirrors = file.issuers.as_ref().map_or(0, |list| list.keyed("").len());
+    revocation::resolve(file.revocation.as_ref(), issuers, mirrors, has_state, cx)
 }
 
 /// A folder that is there, or whose place is. Whether usher may write in it shows at start, when

@@ -82,8 +82,7 @@ pub enum DirectorySettings {
 /// How to reach a PostgreSQL directory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PostgresSettings {
-    /// `postgres://…`, with `sslmode=disable`, `prefer` (the default), `require` or
-    /// `verify-full`; wherever TLS is spoken, the certificate is verified.
+    /// `postgres://…`; a [`super::PostgresUrl`] says whether TLS is spoken.
     pub url: Secret,
     /// A PEM file with the roots to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
@@ -176,7 +175,7 @@ pub enum ProvisionerSettings {
     Streams(StreamsSettings),
     /// usher inserts the row itself.
     Direct,
-    /// Nobody: somebody else creates users, and usher waits for them.
+    /// Nobody that usher could ask: who has no row is unknown.
     None,
 }
 

@@ -7,6 +7,7 @@
 pub mod postgres;
 pub mod redis;
 pub mod sqlite;
+pub mod streams;
 
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;

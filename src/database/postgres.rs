@@ -1,13 +1,10 @@
 //! PostgreSQL, behind a bounded pool.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
@@ -15,7 +12,9 @@ use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Failure;
+use crate::config::PostgresUrl;
 use crate::config::users::PostgresSettings;
+use crate::roots::roots;
 pub use deadpool_postgres::Transaction as Open;
 
 /// A pool of connections; none is opened before it is needed.
@@ -240,13 +239,8 @@ pub fn refs<'a>(values: &'a [Text<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
 fn config(settings: &PostgresSettings) -> Result<Config, String> {
     let url =
         std::str::from_utf8(settings.url.expose()).map_err(|_| "its URL is not text".to_owned())?;
-    // tokio-postgres has no word for it, and what it does under `require` with rustls is
-    // exactly this: the certificate and its name are verified.
-    let url = url.replace("sslmode=verify-full", "sslmode=require");
-    let mut config = Config::from_str(&url).map_err(|error| {
-        let why = std::error::Error::source(&error).map_or_else(String::new, |s| s.to_string());
-        format!("its URL: {why}")
-    })?;
+    let url = PostgresUrl::read(url).map_err(|why| format!("its URL: {why}"))?;
+    let mut config = url.into_config(settings.ca_file.is_some());
     let timeout = settings.statement_timeout.as_millis();
     let options = match config.get_options() {
         Some(given) => format!("{given} -c statement_timeout={timeout}"),
@@ -264,19 +258,7 @@ fn config(settings: &PostgresSettings) -> Result<Config, String> {
 }
 
 fn tls(settings: &PostgresSettings) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    if let Some(file) = &settings.ca_file {
-        let bad = |why: String| format!("ca_file {}: {why}", file.display());
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|e| bad(e.to_string()))? {
-            let certificate = certificate.map_err(|e| bad(e.to_string()))?;
-            roots.add(certificate).map_err(|e| bad(e.to_string()))?;
-        }
-        if roots.is_empty() {
-            return Err(bad("no certificate in it".to_owned()));
-        }
-    } else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
+    let roots = roots(settings.ca_file.as_deref())?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -14,6 +14,7 @@ use redis::{
 };
 
 use crate::config::RedisAddress;
+use crate::roots;
 use crate::secret::Secret;
 
 /// Finding the master, or the slots of a cluster, takes several connections.
@@ -237,8 +238,9 @@ fn certificates(ca_file: Option<&Path>) -> Result<Option<TlsCertificates>, Strin
     let Some(file) = ca_file else {
         return Ok(None);
     };
-    let pem =
-        std::fs::read(file).map_err(|error| format!("ca_file {}: {error}", file.display()))?;
+    let pem = roots::read(file)?;
+    // The crate would take what holds no certificate, and trust nobody.
+    roots::of_pem(&pem).map_err(|why| format!("{} {why}", file.display()))?;
     Ok(Some(TlsCertificates {
         client_tls: None,
         root_cert: Some(pem),

@@ -1,13 +1,20 @@
 //! SQLite, behind one thread of its own.
 
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Failure;
+
+/// What stands for no file at all.
+pub const IN_MEMORY: &str = ":memory:";
 
 /// Questions that may wait for the thread; beyond it the database is busy.
 const QUEUE: usize = 256;
@@ -18,6 +25,15 @@ const BUSY: Duration = Duration::from_secs(2);
 /// How long an answer may take, queue included.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What opening may do to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Makes the file where it is missing, for its owner alone.
+    Make,
+    /// Leaves everything as it is: the file has to be there.
+    Existing,
+}
+
 type Question = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// rusqlite blocks and is not `Sync`, so one thread owns the connection.
@@ -27,20 +43,20 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, made when it is missing, and lets `prepare` look at it first.
+    /// Opens the file, and lets `prepare` look at it first.
     ///
     /// # Errors
     /// Says what is wrong, after the file's name.
     pub async fn open(
         path: PathBuf,
+        opening: Opening,
         thread: &str,
         prepare: impl FnOnce(&mut Connection) -> Result<(), String> + Send + 'static,
     ) -> Result<Self, String> {
         let (questions, inbox) = mpsc::channel::<Question>(QUEUE);
         let (opened, outcome) = oneshot::channel();
         let work = move || {
-            let made = connect(&path).map_err(|error| error.to_string());
-            let made = made.and_then(|mut connection| {
+            let made = connect(&path, opening).and_then(|mut connection| {
                 prepare(&mut connection)?;
                 Ok(connection)
             });
@@ -81,7 +97,10 @@ impl Sqlite {
         });
         self.questions
             .try_send(question)
-            .map_err(|_| Failure::unavailable("too many questions wait"))?;
+            .map_err(|error| match error {
+                TrySendError::Full(_) => Failure::unavailable("too many questions wait"),
+                TrySendError::Closed(_) => Failure::unavailable("its thread ended"),
+            })?;
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Failure::unavailable("its thread ended")),
@@ -90,13 +109,30 @@ impl Sqlite {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+fn connect(path: &Path, opening: Opening) -> Result<Connection, String> {
+    if opening == Opening::Make && path != Path::new(IN_MEMORY) {
+        make(path).map_err(|error| error.to_string())?;
+    }
+    connected(path, opening).map_err(|error| error.to_string())
+}
+
+/// Makes the file where it is missing; what SQLite puts beside it gets the same mode.
+fn make(path: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    let made = options.write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+fn connected(path: &Path, opening: Opening) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    if opening == Opening::Make {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+    }
     // Otherwise a quoted name that is no column would quietly be a text, and match nobody.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     Ok(connection)
@@ -117,5 +153,39 @@ pub fn explain(error: &rusqlite::Error) -> Failure {
             Failure::Refused(error.to_string())
         }
         _ => Failure::Unavailable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_has_ended_is_told_as_that() {
+        let opened = Sqlite::open(IN_MEMORY.into(), Opening::Make, "a test", |_| Ok(()));
+        let sqlite = opened.await.unwrap();
+        assert_eq!(sqlite.ask(|_| 7).await.unwrap(), 7);
+        for _ in 0..2 {
+            let Err(Failure::Unavailable(why)) = sqlite.ask(|_| panic!("ouch")).await else {
+                panic!("an answer");
+            };
+            assert_eq!(why, "its thread ended");
+            // The thread closes its end a moment after the answer is lost.
+            while !sqlite.questions.is_closed() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_not_made_unless_it_is_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let open = |opening| Sqlite::open(path.clone(), opening, "a test", |_| Ok(()));
+        let why = open(Opening::Existing).await.unwrap_err();
+        assert!(why.contains("unable to open database file"), "{why}");
+        assert!(!path.exists());
+        drop(open(Opening::Make).await.unwrap());
+        open(Opening::Existing).await.unwrap();
     }
 }

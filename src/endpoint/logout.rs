@@ -1,15 +1,13 @@
 //! OpenID Connect Back-Channel Logout 1.0: an identity provider tells that somebody has logged
 //! out, and their tokens are revoked everywhere.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode;
 use tokio::sync::Semaphore;
 
-use crate::body::{Frame, RequestBody};
+use crate::body::RequestBody;
 use crate::config::{Audiences, LogoutEndpoint};
 use crate::denial::{Denial, Reason};
 use crate::head::RequestHead;
@@ -18,14 +16,9 @@ use crate::respond;
 use crate::revocation::{Ask, Failure, Revocation};
 
 use super::Answer;
+use super::body::{Bodies, SMALL};
 
-/// A form with one token and what else somebody sends along.
-const MAX_BODY: usize = 32 << 10;
-
-/// For the whole of a body.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Logouts that are read and stored at once.
+/// Logouts that are verified and stored at once.
 const AT_ONCE: usize = 64;
 
 /// The endpoint.
@@ -33,6 +26,7 @@ pub(super) struct Logout {
     identify: Arc<Identify>,
     revocation: Arc<Revocation>,
     audiences: Option<Audiences>,
+    bodies: Bodies,
     places: Semaphore,
 }
 
@@ -46,6 +40,8 @@ impl Logout {
             identify,
             revocation,
             audiences: settings.audiences.clone(),
+            // A form with one token and what else somebody sends along.
+            bodies: Bodies::new(SMALL, Semaphore::new(0), "a logout has at most 32 KiB"),
             places: Semaphore::new(AT_ONCE),
         }
     }
@@ -54,10 +50,6 @@ impl Logout {
         if head.method != Method::POST {
             return Answer::wrong_method("POST");
         }
-        let Ok(_place) = self.places.try_acquire() else {
-            let denial = Denial::new(Reason::Overloaded, "too many logouts at once");
-            return refused(StatusCode::SERVICE_UNAVAILABLE, denial);
-        };
         match self.log_out(body).await {
             Ok(()) => {
                 let mut response = respond::empty(StatusCode::OK);
@@ -78,11 +70,11 @@ impl Logout {
     }
 
     async fn log_out(&self, body: RequestBody) -> Result<(), Denial> {
-        let late = |_| Denial::new(Reason::RequestTimeout, "the body took longer than 10 s");
-        let body = tokio::time::timeout(PATIENCE, collect(body))
-            .await
-            .map_err(late)??;
-        let token = token(&body)?;
+        let body = self.bodies.read(body, false).await?;
+        // Only now, so that nobody keeps others from logging out who has nothing to say.
+        let full = |_| Denial::new(Reason::Overloaded, "too many logouts at once");
+        let _place = self.places.try_acquire().map_err(full)?;
+        let token = token(&body.bytes)?;
         let told = self.identify.logout(&token, self.audiences.as_ref()).await;
         let told = told.map_err(|denial| denial.of_token(fingerprint(&token)))?;
         let stored = self.revocation.store().revoke(&ask(&told), 0).await;
@@ -113,25 +105,6 @@ fn ask(told: &LoggedOut) -> Ask {
         clamp: true,
         ..Ask::default()
     }
-}
-
-async fn collect(mut body: RequestBody) -> Result<Vec<u8>, Denial> {
-    let too_large = || Denial::new(Reason::BodyTooLarge, "a logout has at most 32 KiB");
-    if body.length().is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
-    // The connection feeds the body in the same task, so nobody has to be woken.
-    while let Some(frame) = poll_fn(|_| body.poll_frame()).await {
-        let ended = |_| Denial::new(Reason::ClientGone, "the body ended early");
-        if let Frame::Data(data) = frame.map_err(ended)? {
-            if bytes.len() + data.len() > MAX_BODY {
-                return Err(too_large());
-            }
-            bytes.extend_from_slice(&data);
-        }
-    }
-    Ok(bytes)
 }
 
 /// The one `logout_token` of a form (§2.5).

@@ -2,6 +2,7 @@
 //! were written for, so each says a denial in its own words.
 
 mod accounts;
+mod body;
 mod forward_auth;
 mod logout;
 mod users;
@@ -28,6 +29,7 @@ pub use accounts::{AccountEndpoints, Projects};
 pub use forward_auth::ForwardAuth;
 use logout::Logout;
 use users::{Question, UserEndpoints};
+pub use verify::Claims;
 use verify::Verify;
 
 /// The endpoints that the configuration names.

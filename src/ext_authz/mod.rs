@@ -21,7 +21,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 
+use crate::aside;
 use crate::cors::Grant;
 use crate::denial::Denial;
 use crate::drain::Guard;
@@ -56,9 +59,6 @@ const BESIDE_HEAD: usize = 64 * 1024;
 const PING: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// How long accepting rests after it has failed, whatever it was.
-const PAUSE: Duration = Duration::from_millis(200);
-
 /// The listener.
 pub struct ExtAuthz {
     listener: TcpListener,
@@ -84,18 +84,8 @@ impl ExtAuthz {
     pub async fn run(self, guard: Guard) {
         let known = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
-        loop {
-            let (stream, address) = match self.listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    static SHORT: Seldom = Seldom::new();
-                    if let Some(times) = SHORT.again() {
-                        tracing::warn!(%error, times, "the ext_authz listener cannot accept");
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
+        let next = || self.listener.accept();
+        aside::accept("ext_authz", next, |(stream, address)| {
             let peer = Peer::new(Some(address), Scheme::Http);
             let sidecar = self.sidecar.load();
             let trusted = sidecar.edge.trusts(&peer);
@@ -105,7 +95,7 @@ impl ExtAuthz {
                 if let Some(times) = FULL.again() {
                     tracing::warn!(client = %peer, times, "an ext_authz connection is one too many");
                 }
-                continue;
+                return None;
             };
             let checks = Checks {
                 sidecar: self.sidecar.clone(),
@@ -114,15 +104,16 @@ impl ExtAuthz {
             // A head may come as text and in bytes.
             let max_bytes = 2 * sidecar.head_bytes + BESIDE_HEAD;
             let served = serve(stream, checks, max_bytes, guard.clone());
-            tokio::spawn(async move {
+            Some(async move {
                 match trusted {
                     true => served.await,
                     // Whoever takes longer to be told does not want to know.
                     false => drop(tokio::time::timeout(STRANGERS_STAY, served).await),
                 }
                 drop(place);
-            });
-        }
+            })
+        })
+        .await;
     }
 }
 
@@ -132,7 +123,8 @@ async fn serve(stream: TcpStream, checks: Checks, max_bytes: usize, mut guard: G
         tracing::debug!(%error, "no TCP_NODELAY");
     }
     let client = checks.peer.to_string();
-    let service = AuthorizationServer::new(checks).max_decoding_message_size(max_bytes);
+    let service = AuthorizationServer::new(checks.clone()).max_decoding_message_size(max_bytes);
+    let service = InterceptedService::new(service, checks);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -154,9 +146,25 @@ async fn serve(stream: TcpStream, checks: Checks, max_bytes: usize, mut guard: G
 }
 
 /// Answers the questions of one connection.
+#[derive(Clone)]
 struct Checks {
     sidecar: Arc<ArcSwap<Sidecar>>,
     peer: Peer,
+}
+
+/// Looks who asks before anything of the question is read.
+impl Interceptor for Checks {
+    fn call(&mut self, asked: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        let sidecar = self.sidecar.load();
+        if sidecar.edge.trusts(&self.peer) {
+            return Ok(asked);
+        }
+        let mut record = Record::start(&sidecar.telemetry, None, || self.peer.to_string());
+        record.door("ext_authz");
+        record.denied(untrusted());
+        let why = "who asks is not among trusted_proxies";
+        Err(tonic::Status::permission_denied(why))
+    }
 }
 
 #[tonic::async_trait]
@@ -166,17 +174,9 @@ impl Authorization for Checks {
         asked: tonic::Request<CheckRequest>,
     ) -> Result<tonic::Response<CheckResponse>, tonic::Status> {
         let sidecar = self.sidecar.load_full();
-        let telemetry = &sidecar.telemetry;
-        if !sidecar.edge.trusts(&self.peer) {
-            let mut record = Record::start(telemetry, None, || self.peer.to_string());
-            record.door("ext_authz");
-            record.denied(untrusted());
-            let why = "who asks is not among trusted_proxies";
-            return Err(tonic::Status::permission_denied(why));
-        }
         let question = Question::read(asked.into_inner());
         let head = question.as_ref().ok().map(|question| &question.head);
-        let mut record = Record::start(telemetry, head, || self.peer.to_string());
+        let mut record = Record::start(&sidecar.telemetry, head, || self.peer.to_string());
         record.door("ext_authz");
         let mut grant = Grant::default();
         let judged = judge(&sidecar, question, &mut record, &mut grant).await;

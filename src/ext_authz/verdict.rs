@@ -185,6 +185,7 @@ fn set(name: &str, value: &str) -> HeaderValueOption {
     option(name, value, HeaderAppendAction::OverwriteIfExistsOrAdd)
 }
 
+/// As text: Envoy takes a verdict's headers from `value` alone, and `raw_value` would leave them empty.
 fn option(name: &str, value: &str, how: HeaderAppendAction) -> HeaderValueOption {
     HeaderValueOption {
         header: Some(HeaderValue {

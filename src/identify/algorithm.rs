@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{
 use crate::config::Algorithm;
 
 /// The kind of key that an algorithm needs (RFC 7518 §3.1, RFC 8037 §3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Family {
     /// A shared secret.
     Shared,

@@ -60,7 +60,7 @@ impl Identify {
         place: usize,
         token: &str,
         trace: &mut Trace,
-    ) -> Result<(), Denial> {
+    ) -> Result<Verified, Denial> {
         let name = self.seen.name(token.as_bytes())?;
         let heard = self.asked(place)?.ask(name, token).await;
         let told = heard.and_then(|told| match told {
@@ -78,7 +78,7 @@ impl Identify {
                 claims.len()
             )
         })?;
-        introspected::verify(&self.context(), place, token, &claims, trace).map(drop)
+        introspected::verify(&self.context(), place, token, &claims, trace)
     }
 
     /// Asks every issuer that is asked about tokens whether it would answer: a token that nobody

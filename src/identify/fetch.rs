@@ -1,6 +1,5 @@
 //! Fetching a small document: bounded in time and bytes, from configured places only.
 
-use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    ACCEPT, AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
     USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
@@ -17,11 +16,11 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::dial::Dial;
+use crate::cause::chain;
+use crate::roots;
 use crate::surroundings;
 
 /// What is sent as `User-Agent`.
@@ -48,6 +47,14 @@ pub(super) struct Bounds {
     pub(super) max_idle: usize,
     /// Addresses that may be connected to all the same.
     pub(super) allowed: Vec<IpNet>,
+}
+
+/// What is sent.
+pub(super) struct Form {
+    /// As `application/x-www-form-urlencoded` has it.
+    pub(super) text: String,
+    /// What goes into `Authorization`.
+    pub(super) credentials: Option<HeaderValue>,
 }
 
 /// What a server answered.
@@ -128,54 +135,71 @@ impl Fetcher {
         url: &Uri,
         etag: Option<&HeaderValue>,
     ) -> Result<Answer, Failure> {
-        let mut request = Request::new(Full::default());
-        *request.uri_mut() = url.clone();
-        if let Some(etag) = etag {
-            request.headers_mut().insert(IF_NONE_MATCH, etag.clone());
-        }
-        self.send(request).await
+        let make = || {
+            let mut request = Request::new(Full::default());
+            *request.uri_mut() = url.clone();
+            if let Some(etag) = etag {
+                request.headers_mut().insert(IF_NONE_MATCH, etag.clone());
+            }
+            Ok(request)
+        };
+        self.send(make).await
     }
 
-    /// Sends a form; the document that is answered. `credentials` go into `Authorization`.
+    /// Sends a form; the document that is answered. It is made anew if it has to be sent again:
+    /// what is in it may be good for one time.
     pub(super) async fn post(
         &self,
         url: &Uri,
-        credentials: Option<HeaderValue>,
-        form: String,
+        form: impl Fn() -> Result<Form, String>,
     ) -> Result<Bytes, Failure> {
-        let mut request = Request::new(Full::from(form));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = url.clone();
-        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
-        request.headers_mut().insert(CONTENT_TYPE, kind);
-        if let Some(credentials) = credentials {
-            request.headers_mut().insert(AUTHORIZATION, credentials);
-        }
-        let answer = self.send(request).await?;
+        let make = || {
+            let form = form().map_err(Failure::answered)?;
+            let mut request = Request::new(Full::from(form.text));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = url.clone();
+            let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+            request.headers_mut().insert(CONTENT_TYPE, kind);
+            if let Some(credentials) = form.credentials {
+                request.headers_mut().insert(AUTHORIZATION, credentials);
+            }
+            Ok(request)
+        };
+        let answer = self.send(make).await?;
         answer
             .body
             .ok_or_else(|| Failure::answered("answered without a body"))
     }
 
-    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
-        let headers = request.headers_mut();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    async fn send(
+        &self,
+        make: impl Fn() -> Result<Request<Full<Bytes>>, Failure>,
+    ) -> Result<Answer, Failure> {
+        let make = || {
+            let mut request = make()?;
+            let headers = request.headers_mut();
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+            headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+            Ok(request)
+        };
         let timeout = self.bounds.timeout;
-        let answered = tokio::time::timeout(timeout, self.exchange(request)).await;
+        let answered = tokio::time::timeout(timeout, self.exchange(make)).await;
         answered.unwrap_or_else(|_| {
             let why = format!("no whole answer within {timeout:?}");
             Err(Failure::outage(why))
         })
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    async fn exchange(
+        &self,
+        make: impl Fn() -> Result<Request<Full<Bytes>>, Failure>,
+    ) -> Result<Answer, Failure> {
+        let request = make()?;
         let conditional = request.headers().contains_key(IF_NONE_MATCH);
-        let again = request.clone();
         let response = match self.client.request(request).await {
             // A kept connection may be closed on the other side at the very moment it is used.
             Err(error) if self.bounds.max_idle > 0 && !error.is_connect() => {
-                self.client.request(again).await
+                self.client.request(make()?).await
             }
             first => first,
         };
@@ -193,7 +217,7 @@ impl Fetcher {
         Ok(Answer {
             body,
             etag: head.headers.get(ETAG).cloned(),
-            max_age: max_age(&head.headers),
+            max_age: freshness(&head.headers),
         })
     }
 
@@ -224,23 +248,16 @@ fn refused(status: StatusCode) -> Failure {
     }
 }
 
-/// The system's roots, or those in a file.
-pub(super) fn roots(ca_file: Option<&[u8]>) -> Result<RootCertStore, String> {
-    let mut store = RootCertStore::empty();
-    let Some(pem) = ca_file else {
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(store);
-    };
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| format!("not PEM: {error:?}"))?;
-        store
-            .add(certificate)
-            .map_err(|error| format!("a certificate is not usable: {error}"))?;
+/// Whom to trust at these places: the authorities in a file, or the system's, which need not be
+/// there where no TLS is spoken.
+pub(super) fn roots(ca: Option<&[u8]>, places: &[Uri]) -> Result<RootCertStore, String> {
+    match ca {
+        Some(pem) => roots::of_pem(pem),
+        None if places.iter().all(|url| url.scheme_str() == Some("http")) => {
+            Ok(roots::of_system().unwrap_or_else(|_| RootCertStore::empty()))
+        }
+        None => roots::of_system(),
     }
-    if store.is_empty() {
-        return Err("it holds no certificate".to_owned());
-    }
-    Ok(store)
 }
 
 /// Whether a key set may be fetched from `found`, which the document at `from` names.
@@ -280,6 +297,14 @@ fn is_local_service(host: &str, allowed: &[IpNet]) -> bool {
     }
 }
 
+/// How long an answer is still fresh: from its `max-age` is taken what it has spent in caches on the
+/// way here (RFC 9111 §4.2.3).
+fn freshness(headers: &HeaderMap) -> Option<Duration> {
+    let age = headers.get(AGE).and_then(|age| age.to_str().ok());
+    let age = age.and_then(|age| age.trim().parse().ok()).unwrap_or(0);
+    Some(max_age(headers)?.saturating_sub(Duration::from_secs(age)))
+}
+
 /// `max-age` of `Cache-Control` (RFC 9111 §5.2.2.1); `no-store` and `no-cache` count as 0.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let lines = headers.get_all(CACHE_CONTROL).into_iter();
@@ -300,18 +325,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
         }
     }
     found
-}
-
-/// An error with everything that caused it.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -338,6 +351,27 @@ mod tests {
         for (from, found, good) in table {
             let checked = check_link(&from.parse().unwrap(), &found.parse().unwrap(), &[]);
             assert_eq!(checked.is_ok(), good, "{from} {found}");
+        }
+    }
+
+    #[test]
+    fn what_was_spent_in_caches_is_over() {
+        let table = [
+            (Some("600"), "0", Some(600)),
+            (Some("600"), "599", Some(1)),
+            (Some("600"), "700", Some(0)),
+            (Some("600"), "soon", Some(600)),
+            (Some("600"), "-1", Some(600)),
+            (None, "599", None),
+        ];
+        for (most, age, left) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(AGE, HeaderValue::from_static(age));
+            if let Some(most) = most {
+                let most = format!("max-age={most}");
+                headers.insert(CACHE_CONTROL, HeaderValue::try_from(most).unwrap());
+            }
+            assert_eq!(freshness(&headers), left.map(Duration::from_secs), "{age}");
         }
     }
 

@@ -1,15 +1,13 @@
 //! From what an issuer has told about a token to an identity: the claims are checked as those of
 //! a JWT are, after the issuer's word has taken the place of the signature.
 
-use std::sync::atomic::AtomicU64;
-
 use serde_json::Value;
 
 use super::claims::Claims;
 use super::fingerprint::fingerprint;
 use super::issuer::Issuer;
 use super::step::Trace;
-use super::token::{self, Context, Verified};
+use super::token::{self, Context, Said, Verified};
 use crate::denial::{Denial, Reason};
 
 /// Who the token names, if the rules of its issuer let it pass.
@@ -31,28 +29,14 @@ pub(super) fn verify(
     })?;
     let times = token::check_claims(claims, &issuer.rules, context.now, trace)?;
     let identity = token::identity(claims, issuer, context.identity_bytes, trace)?;
-    let fingerprint = fingerprint(token);
-    let marks = match context.revocable {
-        true => Some(Box::new(token::marks(
-            claims,
-            &identity,
-            fingerprint,
-            None,
-        )?)),
-        false => None,
-    };
-    Ok(Verified {
-        identity,
-        fingerprint,
-        marks,
-        unrevoked_at: AtomicU64::new(0),
-        ends: times.ends,
-        until: times.ends,
-        starts: times.starts,
+    let said = Said {
+        claims,
+        times,
+        fingerprint: fingerprint(token),
         key: 0,
-        issuer: u32::try_from(place).unwrap_or(u32::MAX),
-        generation: issuer.generation,
-    })
+        key_name: None,
+    };
+    said.verified(context, place, issuer, identity)
 }
 
 /// `iss` is optional (RFC 7662 §2.2). Where it is said, and one is configured, they are the same:

@@ -7,9 +7,9 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 
 use super::algorithm::{self, Family};
-use super::der;
 use super::json;
 use super::key::{BadKey, Key};
+use super::public_key;
 use crate::config::Algorithm;
 
 /// More entries than this are not read.
@@ -78,19 +78,21 @@ pub(super) fn parse(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Parsed, Ba
     Ok(parsed)
 }
 
-/// Two keys of one name: neither is the one that a token means.
+/// Two keys of one name: neither is the one that a token means, unless they are of different kinds
+/// (RFC 7517 §4.5), of which its `alg` means one.
 fn drop_twins(parsed: &mut Parsed, places: &[usize]) {
-    let mut counts: HashMap<Box<str>, usize> = HashMap::new();
-    for kid in parsed.keys.iter().filter_map(|key| key.kid.clone()) {
-        *counts.entry(kid).or_default() += 1;
+    let named = |key: &Key| key.kid.clone().map(|kid| (kid, key.family));
+    let mut counts: HashMap<(Box<str>, Family), usize> = HashMap::new();
+    for name in parsed.keys.iter().filter_map(named) {
+        *counts.entry(name).or_default() += 1;
     }
     let keys = std::mem::take(&mut parsed.keys);
     for (key, place) in keys.into_iter().zip(places) {
-        let twin = key.kid.as_ref().and_then(|kid| counts.get(kid)) > Some(&1);
+        let twin = named(&key).and_then(|name| counts.get(&name)) > Some(&1);
         if twin {
             parsed.skipped.push(Skipped {
                 place: *place,
-                reason: "another key has the same `kid`".to_owned(),
+                reason: "another key of its kind has the same `kid`".to_owned(),
             });
         } else {
             parsed.keys.push(key);
@@ -159,7 +161,8 @@ fn check_use(entry: &Map<String, Value>) -> Result<(), BadKey> {
 
 /// RFC 7518 §6.3.1.
 fn rsa(entry: &Map<String, Value>) -> Result<Vec<u8>, BadKey> {
-    Ok(der::rsa_key(&digits(entry, "n")?, &digits(entry, "e")?))
+    let key = public_key::rsa_of(&digits(entry, "n")?, &digits(entry, "e")?);
+    key.ok_or_else(|| BadKey("its `n` or `e` is no number".to_owned()))
 }
 
 /// RFC 7518 §6.2.1: coordinates have the full length of the field.

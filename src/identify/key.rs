@@ -9,7 +9,7 @@ use data_encoding::BASE64_MIME;
 use zeroize::Zeroizing;
 
 use super::algorithm::{self, Family};
-use super::der;
+use super::public_key;
 use crate::config::Algorithm;
 use crate::secret::Secret;
 
@@ -19,6 +19,7 @@ pub(super) struct Key {
     pub(super) kid: Option<Box<str>>,
     /// Changes whenever the key, its name or its algorithms do; compared at each cache hit.
     pub(super) id: u64,
+    pub(super) family: Family,
     verifiers: Box<[(Algorithm, Verifier)]>,
 }
 
@@ -63,7 +64,7 @@ impl Key {
             hash.add(algorithm, &spki(&key)?);
             verifiers.push((algorithm, Verifier::Public(key)));
         }
-        Self::with(kid, hash, verifiers)
+        Self::with(kid, family, hash, verifiers)
     }
 
     /// A shared secret, at least as long as the hash (RFC 7518 §3.2).
@@ -84,11 +85,12 @@ impl Key {
                 verifiers.push((algorithm, Verifier::Shared(Box::new(key))));
             }
         }
-        Self::with(None, hash, verifiers)
+        Self::with(None, Family::Shared, hash, verifiers)
     }
 
     fn with(
         kid: Option<&str>,
+        family: Family,
         hash: IdHash,
         verifiers: Vec<(Algorithm, Verifier)>,
     ) -> Result<Self, BadKey> {
@@ -99,6 +101,7 @@ impl Key {
         Ok(Self {
             kid: kid.map(Box::from),
             id: hash.finish(),
+            family,
             verifiers: verifiers.into_boxed_slice(),
         })
     }
@@ -134,9 +137,8 @@ pub(super) fn from_file(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Key, B
     let der = match pem(bytes)? {
         Some((label, der)) => match label.as_str() {
             "PUBLIC KEY" | "RSA PUBLIC KEY" => der.to_vec(),
-            "CERTIFICATE" => der::certificate_key(&der)
-                .ok_or_else(|| BadKey("the certificate is damaged".to_owned()))?
-                .to_vec(),
+            "CERTIFICATE" => public_key::of_certificate(&der)
+                .ok_or_else(|| BadKey("the certificate is damaged".to_owned()))?,
             other if other.ends_with("PRIVATE KEY") => {
                 return Err(BadKey(
                     "it holds a private key; make a public one with `openssl pkey -pubout`"
@@ -147,22 +149,27 @@ pub(super) fn from_file(bytes: &[u8], algorithms: &[Algorithm]) -> Result<Key, B
         },
         None => bytes.to_vec(),
     };
-    let families = [Family::Rsa, Family::P256, Family::P384, Family::Ed25519];
-    let mut worst = None;
-    for family in families {
-        match Key::public(family, &der, None, algorithms) {
-            Ok(key) => return Ok(key),
-            Err(error) if family == Family::Rsa => worst = Some(error),
-            Err(_) => {}
-        }
+    let mut all = Algorithm::ALL.into_iter();
+    let kind = all.find(|algorithm| {
+        let verification = algorithm::verification(*algorithm);
+        verification.is_some_and(|with| ParsedPublicKey::new(with, &der).is_ok())
+    });
+    let Some(kind) = kind else {
+        let why = "it holds no public key of RSA, P-256, P-384 or Ed25519";
+        return Err(BadKey(why.to_owned()));
+    };
+    let family = algorithm::family(kind);
+    if !algorithms
+        .iter()
+        .any(|name| algorithm::family(*name) == family)
+    {
+        let wanted: Vec<_> = algorithms.iter().map(|name| name.name()).collect();
+        let (kind, wanted) = (kind.name(), wanted.join(", "));
+        return Err(BadKey(format!(
+            "it is a key for {kind}, and one for {wanted} is wanted"
+        )));
     }
-    // Only RSA keys are refused for what they are; the other families just do not match.
-    match worst.filter(|error| error.0.starts_with("the RSA")) {
-        Some(error) => Err(error),
-        None => Err(BadKey(
-            "it holds no public key that fits the issuer's `algorithms`".to_owned(),
-        )),
-    }
+    Key::public(family, &der, None, algorithms)
 }
 
 /// The label of a PEM block and its content, which may be a private key.
@@ -188,8 +195,8 @@ pub(super) fn pem(bytes: &[u8]) -> Result<Option<Block>, BadKey> {
 /// Sizes and exponents that the library would only refuse at each verification, or not at all.
 fn check_rsa(key: &ParsedPublicKey) -> Result<(), BadKey> {
     let spki = spki(key)?;
-    let (n, e) =
-        der::rsa_numbers(&spki).ok_or_else(|| BadKey("the RSA key is damaged".to_owned()))?;
+    let key = public_key::rsa(&spki).ok_or_else(|| BadKey("the RSA key is damaged".to_owned()))?;
+    let (n, e) = (key.modulus.as_bytes(), key.exponent.as_bytes());
     let bits = n.len() * 8 - n.first().map_or(0, |byte| byte.leading_zeros() as usize);
     if !(2048..=8192).contains(&bits) {
         return Err(BadKey(format!(

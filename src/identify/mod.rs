@@ -12,7 +12,6 @@ mod asking;
 mod bearer;
 mod claims;
 mod cookie;
-mod der;
 mod dial;
 mod fetch;
 mod fingerprint;
@@ -32,6 +31,7 @@ mod metrics;
 pub mod mint;
 mod opaque;
 mod protocol;
+mod public_key;
 mod refresher;
 mod render;
 mod seen;
@@ -315,18 +315,22 @@ impl Identify {
     pub async fn explain(&self, token: &str) -> Vec<Step> {
         let mut trace = Trace::on();
         // The outcome is the last step.
-        let _ = match token::verify(&self.context(), token, &mut trace) {
+        let verified = match token::verify(&self.context(), token, &mut trace) {
             Err(Stop::Ask { issuer }) => self.explain_asking(issuer, token, &mut trace).await,
             Err(stop @ Stop::KeyWanted { .. }) => match self.wait(&stop).await {
                 Ok(()) => {
                     trace.restart();
                     let again = token::verify(&self.context(), token, &mut trace);
-                    again.map(drop).map_err(|stop| denial(&stop))
+                    again.map_err(|stop| denial(&stop))
                 }
-                Err(denial) => trace.step("key", Err(denial), |()| String::new()),
+                Err(denial) => trace.step("key", Err(denial), |_| String::new()),
             },
-            _ => Ok(()),
+            first => first.map_err(|stop| denial(&stop)),
         };
+        if let (Ok(verified), Some(_)) = (verified, &self.revoked) {
+            let stands = self.stands(&verified);
+            let _ = trace.step("revocation", stands, |()| "it is not revoked".to_owned());
+        }
         trace.into_steps()
     }
 

@@ -18,15 +18,14 @@ use super::metrics::IssuerMetrics;
 use super::snapshot::{self, Snapshot};
 use crate::clock::Clock;
 use crate::config::{Algorithm, Fetch};
+use crate::pause::{Pauses, chance};
 
 /// An answer is fresh for no less than this, whatever it says.
 const MIN_FRESH: Duration = Duration::from_secs(30);
 /// And for no more than this.
 const MAX_FRESH: Duration = Duration::from_secs(24 * 60 * 60);
-/// The first pause after a failure; it doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause after a failure.
-const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// After failures.
+const PAUSES: Pauses = Pauses::new(Duration::from_secs(1), Duration::from_secs(30));
 /// The same while there are no keys at all: nobody is let in, and whoever waits counts seconds.
 const LAST_PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(2);
 /// How long a discovered `jwks_uri` is used before discovery is asked again.
@@ -42,10 +41,10 @@ pub(super) enum Place {
 
 impl Place {
     /// The URLs that are configured.
-    pub(super) fn urls(&self) -> Vec<String> {
+    pub(super) fn urls(&self) -> &[Uri] {
         match self {
-            Self::KeySet(urls) => urls.iter().map(Uri::to_string).collect(),
-            Self::Discovery { url, .. } => vec![url.to_string()],
+            Self::KeySet(urls) => urls,
+            Self::Discovery { url, .. } => std::slice::from_ref(url),
         }
     }
 }
@@ -122,7 +121,7 @@ impl Refresher {
                 }
                 Err(error) => {
                     self.note_failure(&mut memory, error);
-                    let pause = after_failures(memory.failures);
+                    let pause = PAUSES.after(memory.failures.saturating_sub(1));
                     match self.keys.current() {
                         Some(_) => pause,
                         None => pause.min(LAST_PAUSE_WITHOUT_KEYS),
@@ -254,7 +253,8 @@ impl Refresher {
     /// Reading the system's roots takes a while, so it happens aside.
     async fn fetcher(&self) -> Result<Fetcher, String> {
         let ca = self.ca.clone();
-        let roots = tokio::task::spawn_blocking(move || fetch::roots(ca.as_deref()));
+        let places = self.place.urls().to_vec();
+        let roots = tokio::task::spawn_blocking(move || fetch::roots(ca.as_deref(), &places));
         let roots = roots.await.map_err(|error| error.to_string())??;
         let bounds = Bounds {
             timeout: self.fetch.timeout,
@@ -371,20 +371,4 @@ fn read_discovery(answer: &Answer, issuer: &str) -> Result<Uri, String> {
 /// About four fifths of the time that is left, different in each process.
 fn ahead_of(fresh: Duration) -> Duration {
     fresh.mul_f64(0.75 + 0.1 * chance())
-}
-
-/// Doubling pauses, different in each process.
-fn after_failures(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(8);
-    let pause = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LAST_PAUSE);
-    pause.mul_f64(0.75 + 0.5 * chance())
-}
-
-/// A number from 0 to 1. If the system has no randomness left, the middle will do.
-fn chance() -> f64 {
-    let mut byte = [0];
-    match getrandom::fill(&mut byte) {
-        Ok(()) => f64::from(byte[0]) / 255.0,
-        Err(_) => 0.5,
-    }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::Uri;
 use tokio::sync::watch;
 
-use super::fetch;
 use super::held::Making;
 use super::introspection::Introspection;
 use super::issuer::Proof;
@@ -19,6 +18,7 @@ use super::mint::SigningKey;
 use super::refresher::{Place, Refresher};
 use super::snapshot::{Reading, Snapshot, Source};
 use crate::config::{Fetch, Issuer, KeySource};
+use crate::roots;
 use crate::secret::Secret;
 
 /// Files are read up to this size.
@@ -98,7 +98,8 @@ fn keys(
 
 /// The public half of a key that usher signs with itself.
 fn own_key(issuer: &Issuer, pem: &Secret) -> Result<Vec<Key>, String> {
-    let signs = SigningKey::from_pem(pem.expose()).map_err(|error| error.to_string())?;
+    let signs = SigningKey::from_pem(pem.expose());
+    let signs = signs.map_err(|error| format!("`issued_tokens.access.key_file`: {error}"))?;
     let set =
         serde_json::json!({ "keys": [signs.published().map_err(|error| error.to_string())?] });
     let parsed = jwks::parse(set.to_string().as_bytes(), &issuer.algorithms);
@@ -130,12 +131,12 @@ fn refresher(
 ) -> Result<(Arc<Keys>, Option<Refresher>), String> {
     let ca = fetch.ca_file.as_deref().map(read).transpose()?;
     if let (Some(pem), Some(path)) = (&ca, &fetch.ca_file) {
-        fetch::roots(Some(pem)).map_err(|error| format!("{}: {error}", path.display()))?;
+        roots::of_pem(pem).map_err(|error| format!("{} {error}", path.display()))?;
     }
     let snapshot = making.state.map(|state| {
         let source = Source {
             issuer: issuer.issuer.clone(),
-            urls: place.urls(),
+            urls: place.urls().iter().map(Uri::to_string).collect(),
         };
         Snapshot::new(state, &issuer.name, source)
     });

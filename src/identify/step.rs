@@ -11,6 +11,13 @@ pub struct Step {
     pub outcome: Outcome,
 }
 
+impl Step {
+    /// Whether the token passed it.
+    pub const fn passed(&self) -> bool {
+        matches!(self.outcome, Outcome::Passed(_))
+    }
+}
+
 /// How a check went, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

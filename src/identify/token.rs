@@ -19,9 +19,10 @@ use super::step::Trace;
 use crate::config::Algorithm;
 use crate::denial::{Denial, Reason};
 use crate::identity::{Identity, Thumbprint};
-use crate::revoked::{Marks, Said};
+use crate::revoked::{self, Marks};
 
-/// The most signatures that are checked for one token.
+/// The most signatures that are checked for one token: one that names no key must not cost as much
+/// as the issuer has keys.
 const MAX_TRIES: usize = 4;
 
 /// A token that was good when it was looked at, and what it takes to ask again.
@@ -153,28 +154,15 @@ pub(super) fn verify(
     let id = signature(&set, place, algorithm, &header, &segments, trace)?;
     let times = check_claims(&claims, &issuer.rules, context.now, trace)?;
     let identity = identity(&claims, issuer, context.identity_bytes, trace)?;
-    let fingerprint = fingerprint::of_signed(segments.signed.as_bytes());
-    let marks = match context.revocable {
-        // A key without a name goes by the one that the token gave it.
-        true => {
-            let key = set.name_of(id).or(header.kid.as_deref());
-            Some(Box::new(marks(&claims, &identity, fingerprint, key)?))
-        }
-        false => None,
-    };
-    Ok(Verified {
-        identity,
-        fingerprint,
-        marks,
-        unrevoked_at: AtomicU64::new(0),
-        ends: times.ends,
-        until: times.ends,
-        starts: times.starts,
+    let said = Said {
+        claims: &claims,
+        times,
+        fingerprint: fingerprint::of_signed(segments.signed.as_bytes()),
         key: id,
-        // There are as many issuers as somebody wrote into a file.
-        issuer: u32::try_from(place).unwrap_or(u32::MAX),
-        generation: issuer.generation,
-    })
+        // A key without a name goes by the one that the token gave it.
+        key_name: set.name_of(id).or(header.kid.as_deref()),
+    };
+    Ok(said.verified(context, place, issuer, identity)?)
 }
 
 pub(super) fn size(token: &[u8], max_bytes: usize) -> Result<(), Denial> {
@@ -273,6 +261,59 @@ pub(super) fn choose_algorithm(header: &Header, rules: &Rules) -> Result<Algorit
         })
 }
 
+/// What a good token says.
+pub(super) struct Said<'a> {
+    pub(super) claims: &'a Claims,
+    pub(super) times: Times,
+    pub(super) fingerprint: Fingerprint,
+    /// The key that verified it, and what it is called; 0 where its issuer was asked.
+    pub(super) key: u64,
+    pub(super) key_name: Option<&'a str>,
+}
+
+impl Said<'_> {
+    /// With all that it takes to ask again.
+    pub(super) fn verified(
+        &self,
+        context: &Context<'_>,
+        place: usize,
+        issuer: &Issuer,
+        identity: Identity,
+    ) -> Result<Verified, Denial> {
+        let marks = match context.revocable {
+            true => Some(Box::new(self.marks(&identity)?)),
+            false => None,
+        };
+        Ok(Verified {
+            identity,
+            fingerprint: self.fingerprint,
+            marks,
+            unrevoked_at: AtomicU64::new(0),
+            ends: self.times.ends,
+            until: self.times.ends,
+            starts: self.times.starts,
+            key: self.key,
+            // There are as many issuers as somebody wrote into a file.
+            issuer: u32::try_from(place).unwrap_or(u32::MAX),
+            generation: issuer.generation,
+        })
+    }
+
+    /// By what it can be revoked.
+    fn marks(&self, identity: &Identity) -> Result<Marks, Denial> {
+        let text = |name: &str| self.claims.get(name).and_then(serde_json::Value::as_str);
+        Ok(Marks::of(&revoked::Said {
+            issuer: &identity.issuer,
+            id: &identity.id,
+            fingerprint: self.fingerprint.bytes(),
+            jti: text("jti"),
+            session: text("sid"),
+            key: self.key_name,
+            issued: claims::issued(self.claims)?,
+        }))
+    }
+}
+
 /// Finds the key that made the signature.
 pub(super) fn signature(
     set: &KeySet,
@@ -300,17 +341,16 @@ pub(super) fn signature(
     };
     let fitting = trace
         .step("key", fitting(keys, algorithm), |keys| {
-            format!("{} to try", keys.len())
+            format!("{} to try", keys.len().min(MAX_TRIES))
         })
         .map_err(on_these_keys)?;
     let signed = jws::decode(segments.signature).and_then(|signature| {
         let message = segments.signed.as_bytes();
-        let signer = fitting
-            .iter()
-            .find(|key| key.verifies(algorithm, message, &signature));
-        signer.map(|key| key.id).ok_or_else(|| {
-            Denial::new(Reason::SignatureRefused, "no key of the issuer verifies it")
-        })
+        let mut tried = fitting.iter().take(MAX_TRIES);
+        let signer = tried.find(|key| key.verifies(algorithm, message, &signature));
+        signer
+            .map(|key| key.id)
+            .ok_or_else(|| unsigned(fitting.len()))
     });
     trace
         .step("signature", signed, |_| {
@@ -319,14 +359,24 @@ pub(super) fn signature(
         .map_err(on_these_keys)
 }
 
+fn unsigned(fitting: usize) -> Denial {
+    match fitting > MAX_TRIES {
+        true => Denial::because(
+            Reason::SignatureRefused,
+            format!(
+                "none of the first {MAX_TRIES} of {fitting} keys that fit verifies it: let the issuer \
+                 name its keys and say the name in its tokens (`kid`)"
+            ),
+        ),
+        false => Denial::new(Reason::SignatureRefused, "no key of the issuer verifies it"),
+    }
+}
+
 fn fitting<'a>(
     keys: impl Iterator<Item = &'a Key>,
     algorithm: Algorithm,
 ) -> Result<Vec<&'a Key>, Denial> {
-    let keys: Vec<_> = keys
-        .filter(|key| key.fits(algorithm))
-        .take(MAX_TRIES)
-        .collect();
+    let keys: Vec<_> = keys.filter(|key| key.fits(algorithm)).collect();
     if keys.is_empty() {
         return Err(Denial::new(
             Reason::AlgorithmRefused,
@@ -398,23 +448,4 @@ pub(super) fn identity(
         holder,
         known: ArcSwapOption::empty(),
     })
-}
-
-/// By what a token can be revoked.
-pub(super) fn marks(
-    claims: &Claims,
-    identity: &Identity,
-    fingerprint: Fingerprint,
-    key: Option<&str>,
-) -> Result<Marks, Denial> {
-    let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
-    Ok(Marks::of(&Said {
-        issuer: &identity.issuer,
-        id: &identity.id,
-        fingerprint: fingerprint.bytes(),
-        jti: text("jti"),
-        session: text("sid"),
-        key,
-        issued: claims::issued(claims)?,
-    }))
 }

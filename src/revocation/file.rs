@@ -1,15 +1,17 @@
 //! A file of revocations, for one usher without Redis. Each line is an entry; whoever adds one
-//! holds the file's lock, and returns when the disk has it.
+//! holds the file's lock (`locked`), and returns when the disk has it.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{File, Metadata};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::ask::{Order, When};
 use super::known::Known;
+use super::locked::{Locked, private};
 use super::reply::FIELD;
 use super::seen::Seen;
 use super::store::{Failure, Stored};
@@ -19,19 +21,21 @@ use crate::revoked::{Before, Entry, Second};
 /// How often it is looked whether the file has grown.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How long somebody waits for the lock.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Before what has failed is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
 
-/// The file is written anew, without what has ended, when it is this long and half is over.
+/// A shorter file is not worth writing anew.
 const WORTHWHILE: u64 = 1 << 20;
 
 /// Longer lines are nothing of ours.
 const LONGEST: u64 = 256;
 
 /// The file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Journal {
     path: PathBuf,
+    /// From this length on it may be written anew: twice what it had when that was done last.
+    worthwhile: Arc<AtomicU64>,
 }
 
 /// How far it was read.
@@ -40,11 +44,34 @@ struct Position {
     /// Which file it was: another one may have taken its place.
     inode: u64,
     length: u64,
+    /// How many of the lines before it are revocations.
+    entries: usize,
+}
+
+impl Position {
+    /// Whether nothing was added to the file since, and nothing taken away.
+    fn is_end_of(&self, file: Option<&Metadata>) -> bool {
+        end(file) == (self.inode, self.length)
+    }
+
+    /// Whether what was read is still there, as far as the length can tell.
+    fn is_within(&self, file: Option<&Metadata>) -> bool {
+        let (inode, length) = end(file);
+        inode == self.inode && length >= self.length
+    }
+}
+
+/// Which file it is, and its length; of none, what reading begins with.
+fn end(file: Option<&Metadata>) -> (u64, u64) {
+    file.map_or((0, 0), |meta| (meta.ino(), meta.len()))
 }
 
 impl Journal {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self {
+            path,
+            worthwhile: Arc::new(AtomicU64::new(WORTHWHILE)),
+        }
     }
 
     /// Adds a revocation; its times are those of this machine.
@@ -52,7 +79,7 @@ impl Journal {
         let now = Clock::System.now();
         let entry = entry(order, now)?;
         let path = self.path.clone();
-        let write = move || append(&path, &[entry]);
+        let write = move || Locked::open(&path)?.append(&[entry]);
         match tokio::task::spawn_blocking(write).await {
             Ok(Ok(())) => Ok(Stored {
                 entry,
@@ -78,93 +105,148 @@ impl Journal {
         }
     }
 
+    /// Reads all of it, once; blocks.
+    pub(super) fn read(&self, known: &Known) -> Result<(), String> {
+        let read = self
+            .open()
+            .and_then(|file| read(file, Position::default(), known, |_| {}));
+        read.map(drop)
+            .map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+
     /// Reads on whenever the file grows, for ever; puts back what it has lost.
     pub(super) async fn follow(&self, known: &Arc<Known>) {
         let mut at = Position::default();
         loop {
-            match self.step(&mut at, known) {
-                Ok(()) => {
+            let pause = match self.look(at, known).await {
+                Ok(now) => {
+                    at = now;
                     known.confirm();
                     known.open();
+                    TICK
                 }
-                Err(error) => known.fail(format!("{}: {error}", self.path.display())),
-            }
-            tokio::time::sleep(TICK).await;
+                // All of it is done again from where it began.
+                Err(error) => {
+                    known.fail(format!("{}: {error}", self.path.display()));
+                    PAUSE
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
-    fn step(&self, at: &mut Position, known: &Known) -> io::Result<()> {
-        let there = match self.path.metadata() {
-            Ok(meta) => Position {
-                inode: meta.ino(),
-                length: meta.len(),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Position::default(),
-            Err(error) => return Err(error),
+    /// Whatever takes longer than a `stat` is done where it keeps nobody waiting.
+    async fn look(&self, at: Position, known: &Arc<Known>) -> io::Result<Position> {
+        let there = if_there(self.path.metadata())?;
+        if at.is_end_of(there.as_ref()) && !known.has_room_again() {
+            return Ok(at);
+        }
+        let (journal, known) = (self.clone(), known.clone());
+        let step = tokio::task::spawn_blocking(move || journal.step(at, &known));
+        step.await
+            .unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(ending) => Err(io::Error::other(ending)),
+            })
+    }
+
+    /// Reads on, and tidies up; where reading stands then.
+    fn step(&self, at: Position, known: &Known) -> io::Result<Position> {
+        let file = self.open()?;
+        let meta = file.as_ref().map(File::metadata).transpose()?;
+        let now = match at.is_within(meta.as_ref()) && !known.has_room_again() {
+            true => read(file, at, known, |_| {})?,
+            false => {
+                let (inode, _) = end(meta.as_ref());
+                self.read_whole(file, inode, known)?
+            }
         };
-        if there == *at && !known.has_room_again() {
-            return Ok(());
+        let long = now.length > self.worthwhile.load(Ordering::Relaxed);
+        match long && now.entries > 2 * known.revoked().len() {
+            true => Ok(self.rewrite(now, known)),
+            false => Ok(now),
         }
-        if there.inode != at.inode || there.length < at.length || known.has_room_again() {
-            self.read_whole(at, known)?;
-        } else {
-            self.read_from(at, known, |_| {})?;
+    }
+
+    /// The file, if there is one, which nobody else may write.
+    fn open(&self) -> io::Result<Option<File>> {
+        let file = if_there(File::open(&self.path))?;
+        if let Some(file) = &file {
+            private(&file.metadata()?)?;
         }
-        Ok(())
+        Ok(file)
     }
 
     /// Reads all of it, and adds what we know and it does not.
-    fn read_whole(&self, at: &mut Position, known: &Known) -> io::Result<()> {
+    fn read_whole(&self, file: Option<File>, inode: u64, known: &Known) -> io::Result<Position> {
         let overflowed = known.begin();
-        *at = Position::default();
         let mut seen = Seen::default();
-        let read = self.read_from(at, known, |entry| seen.note(entry, known));
-        read.inspect_err(|_| known.overflow(overflowed))?;
-        let read = seen.len();
+        let start = Position {
+            inode,
+            ..Position::default()
+        };
+        let end = read(file, start, known, |entry| seen.note(entry, known));
+        let end = end.inspect_err(|_| known.overflow(overflowed))?;
         let missing = seen.missing(known);
         if !missing.is_empty() {
-            append(&self.path, &missing)?;
+            Locked::open(&self.path)?.append(&missing)?;
             known.metrics.restored.inc_by(missing.len() as u64);
             tracing::warn!("the file had lost revocations: they are put back");
         }
-        if at.length > WORTHWHILE && read > 2 * known.revoked().len() {
-            rewrite(&self.path, known.clock.now())?;
-            *at = Position::default();
-        }
-        Ok(())
+        Ok(end)
     }
 
-    /// Reads whole lines from where we stand.
-    fn read_from(
-        &self,
-        at: &mut Position,
-        known: &Known,
-        mut note: impl FnMut(&Entry),
-    ) -> io::Result<()> {
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let meta = file.metadata()?;
-        private(&meta)?;
-        at.inode = meta.ino();
-        file.seek(SeekFrom::Start(at.length))?;
-        let mut lines = BufReader::new(file);
-        while let Some((length, entry)) = line(&mut lines)? {
-            at.length += length;
-            match entry {
-                Some(entry) => {
-                    known.take([entry]);
-                    note(&entry);
-                }
-                None => {
-                    known.metrics.unknown.inc();
-                }
+    /// Writes the file anew without what has ended, and from its beginning it is read then.
+    fn rewrite(&self, at: Position, known: &Known) -> Position {
+        let written = Locked::open(&self.path).and_then(|file| file.rewrite(known.clock.now()));
+        let length = written.as_ref().copied().unwrap_or(at.length);
+        let worthwhile = length.saturating_mul(2).max(WORTHWHILE);
+        self.worthwhile.store(worthwhile, Ordering::Relaxed);
+        match written {
+            Ok(_) => Position::default(),
+            Err(error) => {
+                let file = self.path.display();
+                tracing::warn!(%file, %error, "revocations that have ended stay in the file");
+                at
             }
         }
-        Ok(())
     }
+}
+
+/// What was found, or that there is nothing.
+fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+/// Takes whole lines from there on; where the last of them ends.
+fn read(
+    file: Option<File>,
+    mut at: Position,
+    known: &Known,
+    mut note: impl FnMut(&Entry),
+) -> io::Result<Position> {
+    let Some(mut file) = file else {
+        return Ok(at);
+    };
+    file.seek(SeekFrom::Start(at.length))?;
+    let mut lines = BufReader::new(file);
+    while let Some(line) = line(&mut lines)? {
+        at.length += line.bytes.len() as u64;
+        match line.entry {
+            Some(entry) => {
+                at.entries += 1;
+                known.take([entry]);
+                note(&entry);
+            }
+            None => {
+                known.metrics.unknown.inc();
+            }
+        }
+    }
+    Ok(at)
 }
 
 /// What an order means now.
@@ -195,8 +277,14 @@ fn second(time: i64) -> u32 {
     u32::try_from(time.max(0)).unwrap_or(u32::MAX - 1)
 }
 
-/// A line, its length with its end, and what it says; `None` when there is no whole line.
-fn line(from: &mut impl BufRead) -> io::Result<Option<(u64, Option<Entry>)>> {
+/// A line with its end, and what it says, if we understand that.
+pub(super) struct Line {
+    pub(super) bytes: Vec<u8>,
+    pub(super) entry: Option<Entry>,
+}
+
+/// The next line; `None` when there is no whole one.
+pub(super) fn line(from: &mut impl BufRead) -> io::Result<Option<Line>> {
     let mut bytes = Vec::new();
     from.take(LONGEST).read_until(b'\n', &mut bytes)?;
     if bytes.last() != Some(&b'\n') {
@@ -210,95 +298,5 @@ fn line(from: &mut impl BufRead) -> io::Result<Option<(u64, Option<Entry>)>> {
     let text = str::from_utf8(&bytes).ok().map(str::trim_end);
     let text = text.and_then(|text| text.strip_prefix(FIELD)?.strip_prefix(' '));
     let entry = text.and_then(|text| Entry::parse(text).ok());
-    Ok(Some((bytes.len() as u64, entry)))
-}
-
-/// Adds lines under the file's lock, and returns when the disk has them.
-fn append(path: &Path, entries: &[Entry]) -> io::Result<()> {
-    let mut file = locked(path)?;
-    let mut text = String::new();
-    // What a writer left that was killed in the middle must not swallow our line.
-    let length = file.metadata()?.len();
-    if length > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::Start(length - 1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            text.push('\n');
-        }
-    }
-    for entry in entries {
-        text.push_str(&format!("{FIELD} {entry}\n"));
-    }
-    file.seek(SeekFrom::End(0))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    if length == 0 {
-        // The file's name has to be on the disk too.
-        let folder = path.parent().filter(|folder| *folder != Path::new(""));
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
-}
-
-/// Writes the file anew without what has ended; under its lock, so that nobody adds to the old one.
-fn rewrite(path: &Path, now: i64) -> io::Result<()> {
-    let held = locked(path)?;
-    let fresh = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut to = io::BufWriter::new(options.open(&fresh)?);
-    let mut lines = BufReader::new(&held);
-    while let Some((_, entry)) = line(&mut lines)? {
-        if let Some(entry) = entry.filter(|entry| !entry.has_ended(now)) {
-            writeln!(to, "{FIELD} {entry}")?;
-        }
-    }
-    let file = to.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)
-}
-
-/// The file, locked, and certainly the one that has the name.
-fn locked(path: &Path) -> io::Result<File> {
-    let mut waited = Duration::ZERO;
-    loop {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
-        let file = options.open(path)?;
-        private(&file.metadata()?)?;
-        match file.try_lock() {
-            // It may have been written anew while we waited.
-            Ok(()) if path.metadata().is_ok_and(|meta| same(&meta, &file)) => return Ok(file),
-            Ok(()) => {}
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if waited >= PATIENCE => {
-                return Err(io::Error::other("somebody else holds its lock"));
-            }
-            Err(TryLockError::WouldBlock) => {}
-        }
-        std::thread::sleep(TICK);
-        waited += TICK;
-    }
-}
-
-fn same(meta: &std::fs::Metadata, file: &File) -> bool {
-    file.metadata()
-        .is_ok_and(|own| own.ino() == meta.ino() && own.dev() == meta.dev())
-}
-
-/// Who can write it can lock everybody out, and who can truncate it lets the revoked in.
-fn private(meta: &std::fs::Metadata) -> io::Result<()> {
-    match meta.is_file() && meta.mode() & 0o022 == 0 {
-        true => Ok(()),
-        false => Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "it is no file that its owner alone may write: chmod 600",
-        )),
-    }
+    Ok(Some(Line { bytes, entry }))
 }

@@ -13,6 +13,7 @@ use super::seen::Seen;
 use super::snapshot::Snapshot;
 use super::stream::Stream;
 use crate::database::redis::Connection;
+use crate::pause::{Pauses, chance};
 use crate::revoked::{Entry, Mark};
 
 /// How long Redis holds a question, and how often the stream itself is looked at: who emptied it
@@ -22,9 +23,9 @@ const BLOCK: Duration = Duration::from_secs(1);
 /// Entries that are put back in one step.
 const BATCH: usize = 500;
 
-/// Between two tries to connect: doubling up to this.
+/// Between two tries to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const PAUSES: Pauses = Pauses::new(Duration::from_millis(50), LONGEST_PAUSE);
 
 /// Keeps the set as the stream has it.
 pub(super) struct Follower<'a> {
@@ -75,8 +76,14 @@ impl<'a> Follower<'a> {
             } else {
                 failures + 1
             };
-            tokio::time::sleep(pause(failures)).await;
+            tokio::time::sleep(PAUSES.after(failures)).await;
         }
+    }
+
+    /// Reads all that there is, once.
+    pub(super) async fn read(&self) -> Result<(), String> {
+        let mut connection = self.stream.connect(Duration::ZERO).await?;
+        self.read_whole(&mut connection).await.map(drop)
     }
 
     /// One connection, to its end.
@@ -201,23 +208,7 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// Doubling, and between half and the whole of it, so that processes spread.
-fn pause(failures: u32) -> Duration {
-    let whole = FIRST_PAUSE
-        .saturating_mul(1 << failures.min(8))
-        .min(LONGEST_PAUSE);
-    whole / 2 + (whole / 2).mul_f64(random())
-}
-
 /// Up to a second, so that not all put back at once.
 fn jitter() -> Duration {
-    Duration::from_secs(1).mul_f64(random())
-}
-
-/// From 0 to 1.
-pub(super) fn random() -> f64 {
-    let mut byte = [0];
-    // Without randomness all wait as long as each other, which is slower and no worse.
-    let _ = getrandom::fill(&mut byte);
-    f64::from(byte[0]) / 255.0
+    Duration::from_secs(1).mul_f64(chance())
 }

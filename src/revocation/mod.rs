@@ -8,6 +8,7 @@ mod ask;
 mod file;
 mod follower;
 mod known;
+mod locked;
 pub mod metrics;
 mod reply;
 mod seen;
@@ -74,7 +75,7 @@ impl Place {
 }
 
 impl Revocation {
-    /// Gets ready: reads the snapshot, and the file where there is one. Redis need not be there.
+    /// Gets ready: reads the snapshot, if there is one. Redis need not be there, nor the file.
     ///
     /// # Errors
     /// When an address or a file cannot be used.
@@ -122,6 +123,19 @@ impl Revocation {
             Place::Stream(stream) => stream.check().await,
             Place::File(journal) => (journal.check(), Vec::new()),
         }
+    }
+
+    /// Reads all that was told until now, once, and changes nothing; for a command.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn read(&self) -> Result<(), String> {
+        match &*self.source {
+            Place::Stream(stream) => Follower::new(stream, &self.known, None).read().await?,
+            Place::File(journal) => journal.read(&self.known)?,
+        }
+        self.known.open();
+        Ok(())
     }
 
     /// Keeps the set as the stream or the file has it, for ever.

@@ -1,41 +1,13 @@
 //! What Redis says of the stream, read without trusting any of it.
 
-use std::fmt;
-
 use redis::Value;
 
+use crate::database::streams;
+pub(super) use crate::database::streams::{EntryId, text};
 use crate::revoked::Entry;
 
 /// The field of an entry, and with it the version: another one is none that we understand.
 pub(super) const FIELD: &str = "v1";
-
-/// The id of a stream entry: milliseconds and a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct EntryId(u64, u64);
-
-impl EntryId {
-    /// Before every entry.
-    pub(super) const ZERO: Self = Self(0, 0);
-
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let (time, number) = text.split_once('-')?;
-        Some(Self(time.parse().ok()?, number.parse().ok()?))
-    }
-
-    /// The first id after it.
-    pub(super) fn next(self) -> Self {
-        match self.1.checked_add(1) {
-            Some(number) => Self(self.0, number),
-            None => Self(self.0.saturating_add(1), 0),
-        }
-    }
-}
-
-impl fmt::Display for EntryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.0, self.1)
-    }
-}
 
 /// Where an entry stands, and what it says; `None` if that is nothing we understand.
 pub(super) type Line = (EntryId, Option<Entry>);
@@ -52,38 +24,20 @@ pub(super) struct Head {
 /// The entries of an XRANGE.
 pub(super) fn range(answer: Value) -> Result<Vec<Line>, String> {
     match answer {
-        Value::Array(list) => list.into_iter().map(line).collect(),
+        Value::Array(list) => lines(list),
         _ => Err(strange()),
     }
 }
 
 /// The entries of an XREAD of one stream; none when it waited for nothing.
 pub(super) fn read(answer: Value) -> Result<Vec<Line>, String> {
-    let entries = match answer {
-        Value::Nil => return Ok(Vec::new()),
-        // RESP3.
-        Value::Map(streams) => streams.into_iter().next().map(|(_, entries)| entries),
-        Value::Array(streams) => match streams.into_iter().next() {
-            Some(Value::Array(parts)) => parts.into_iter().nth(1),
-            _ => None,
-        },
-        _ => None,
-    };
-    range(entries.ok_or_else(strange)?)
+    lines(streams::read(answer).ok_or_else(strange)?)
 }
 
 /// XINFO STREAM.
 pub(super) fn head(answer: Value) -> Result<Head, String> {
-    let pairs: Vec<(Value, Value)> = match answer {
-        Value::Map(pairs) => pairs,
-        Value::Array(list) => {
-            let mut list = list.into_iter();
-            std::iter::from_fn(|| Some((list.next()?, list.next()?))).collect()
-        }
-        _ => return Err(strange()),
-    };
     let mut head = Head::default();
-    for (name, value) in pairs {
+    for (name, value) in streams::pairs(answer).ok_or_else(strange)? {
         match (text(&name), &value) {
             (Some("last-generated-id"), value) => {
                 head.last = text(value).and_then(EntryId::read);
@@ -100,29 +54,17 @@ pub(super) fn head(answer: Value) -> Result<Head, String> {
     }
 }
 
-/// Text, as both protocols have it.
-pub(super) fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn line(value: Value) -> Result<Line, String> {
-    let Value::Array(parts) = value else {
-        return Err(strange());
-    };
-    let id = parts.first().and_then(text).and_then(EntryId::read);
-    let id = id.ok_or_else(strange)?;
-    let entry = match parts.get(1) {
-        Some(Value::Array(fields)) => match fields.as_slice() {
+fn lines(list: Vec<Value>) -> Result<Vec<Line>, String> {
+    let line = |entry| {
+        let (id, fields) = streams::entry(entry)?;
+        let said = match fields.as_slice() {
             [name, value] if text(name) == Some(FIELD) => text(value),
             _ => None,
-        },
-        _ => None,
+        };
+        Some((id, said.and_then(|text| Entry::parse(text).ok())))
     };
-    Ok((id, entry.and_then(|text| Entry::parse(text).ok())))
+    let lines: Option<_> = list.into_iter().map(line).collect();
+    lines.ok_or_else(strange)
 }
 
 fn strange() -> String {
@@ -176,13 +118,5 @@ mod tests {
         }
         assert!(read(Value::Array(Vec::new())).is_err());
         assert!(head(Value::Nil).is_err());
-    }
-
-    #[test]
-    fn ids_follow_each_other() {
-        let id = EntryId::read("7-9").unwrap();
-        assert_eq!(id.next().to_string(), "7-10");
-        assert_eq!(EntryId(7, u64::MAX).next(), EntryId(8, 0));
-        assert!(EntryId::read("8-0").unwrap() > id && id > EntryId::ZERO);
     }
 }

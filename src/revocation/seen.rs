@@ -25,11 +25,6 @@ impl Seen {
         }
     }
 
-    /// How many entries were read.
-    pub(super) fn len(&self) -> usize {
-        self.marks.len()
-    }
-
     /// What we hold, and the source does not say all of.
     pub(super) fn missing(mut self, known: &Known) -> Vec<Entry> {
         self.marks.sort_unstable();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::follower::random;
 use super::known::Known;
 use super::reply::EntryId;
 use super::stream::Stream;
+use crate::pause::chance;
 
 /// How often one of all ushers looks.
 const PERIOD: Duration = Duration::from_secs(10 * 60);
@@ -27,7 +27,7 @@ impl<'a> Trimmer<'a> {
         // Soon after the start, since an usher may never live for a whole period.
         let mut pause = Duration::from_secs(1);
         loop {
-            tokio::time::sleep(pause.mul_f64(0.5 + random())).await;
+            tokio::time::sleep(pause.mul_f64(0.5 + chance())).await;
             pause = PERIOD;
             if let Err(why) = self.trim().await {
                 tracing::debug!(why, "the stream of revocations is not trimmed");

@@ -1,7 +1,6 @@
 //! Follows the configuration while usher runs: read again when somebody asks, or when a file has
 //! changed; what cannot be used changes nothing.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::running::{Refused, Running};
+use crate::assemble::StartError;
 use crate::config::{self, Attempt, Files, Loaded, Problem};
 
 /// How often files are looked at: a few calls of `stat`, on any file system and through the
@@ -97,21 +97,23 @@ impl Metrics {
     }
 }
 
-/// Reloads for ever, if there is something to read again.
-pub(super) async fn follow(running: &mut Running, source: Option<Source>) -> Infallible {
+/// Reloads for ever, if there is something to read again; until something has ended that should
+/// not have.
+pub(super) async fn follow(running: &mut Running, source: Option<Source>) -> StartError {
     let metrics = Metrics::default();
     metrics.well.set(1);
     metrics.show(running);
     let telemetry = &running.parts().sidecar.telemetry;
     telemetry.register(|registry| metrics.register(registry));
     let Some(source) = source else {
-        return std::future::pending().await;
+        return running.ended().await;
     };
     let mut watch = Watch::new(running.settings().files.clone());
     let mut tick = tokio::time::interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
+            error = running.ended() => return error,
             () = source.asked.notified() => {}
             _ = tick.tick() => if !watch.is_due() {
                 continue;

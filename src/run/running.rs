@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::task::JoinSet;
 
+use super::tasks::Tasks;
 use super::{Bound, fixed};
 use crate::admin::Readiness;
 use crate::assemble::{Assembled, StartError};
@@ -33,9 +33,9 @@ pub(super) struct Running {
     parts: Assembled,
     settings: Config,
     /// Each ends by itself when nobody uses its keys any more.
-    refreshers: JoinSet<()>,
+    refreshers: Tasks,
     /// What goes on beside requests, for the parts that there are now.
-    chores: JoinSet<()>,
+    chores: Tasks,
 }
 
 /// Why nothing was swapped.
@@ -74,12 +74,8 @@ impl Running {
         } = bound;
         let workers = (0..settings.workers).map(|_| worker(&parts, &settings, None));
         let workers = Workers::start(workers.collect(), &settings).map_err(StartError::Threads)?;
-        let mut refreshers = JoinSet::new();
+        let mut refreshers = Tasks::default();
         run(&mut refreshers, std::mem::take(&mut parts.refreshers));
-        if let Some(exporter) = parts.exporter.take() {
-            // Its settings stay as they are, as the log's do.
-            refreshers.spawn(exporter.run());
-        }
         Ok(Self {
             chores: chores(&parts, doors.iter().chain(&control).map(|door| &**door)),
             control,
@@ -103,28 +99,33 @@ impl Running {
         &self.parts
     }
 
+    /// Waits until something has ended that should not have, for ever if need be: why.
+    pub(super) async fn ended(&mut self) -> StartError {
+        tokio::select! {
+            error = self.refreshers.ended() => error,
+            error = self.chores.ended() => error,
+        }
+    }
+
     /// Opens the doors, until what is returned is dropped.
     pub(super) fn accept(
         &self,
         doors: Vec<Arc<Door>>,
         ext_authz: Option<ExtAuthz>,
         guard: &Guard,
-    ) -> JoinSet<Result<(), StartError>> {
-        let mut accepting = JoinSet::new();
+    ) -> Tasks {
+        let mut accepting = Tasks::default();
         for (door, listener) in doors.into_iter().zip(&self.settings.listeners) {
             let workers = self.workers.clone();
             let (guard, listen) = (guard.clone(), listener.listen.clone());
-            accepting.spawn(async move {
+            accepting.spawn_unless("accepting connections", async move {
                 let ended = workers.accept(&door, &guard).await;
                 ended.map_err(|error| StartError::Bind(listen, error))
             });
         }
         if let Some(ext_authz) = ext_authz {
             let guard = guard.clone();
-            accepting.spawn(async move {
-                ext_authz.run(guard).await;
-                Ok(())
-            });
+            accepting.spawn("the ext_authz listener", ext_authz.run(guard));
         }
         accepting
     }
@@ -182,8 +183,6 @@ impl Running {
         parts.identify.forget(&self.parts.identify);
         let doors = doors.iter().flatten().chain(&self.control);
         self.chores = chores(&parts, doors.map(|door| &**door));
-        // Those that have ended would otherwise be kept for whoever asks how.
-        while self.refreshers.try_join_next().is_some() {}
         self.parts = parts;
         self.settings = settings;
     }
@@ -208,17 +207,17 @@ fn worker(parts: &Assembled, settings: &Config, before: Option<&Arc<Worker>>) ->
     }
 }
 
-fn run(tasks: &mut JoinSet<()>, refreshers: Vec<Refresher>) {
+fn run(tasks: &mut Tasks, refreshers: Vec<Refresher>) {
     for refresher in refreshers {
-        tasks.spawn(refresher.run());
+        tasks.spawn_until_needless("fetching keys", refresher.run());
     }
 }
 
 /// What goes on beside requests; all of it ends when this is dropped.
-fn chores<'d>(parts: &Assembled, doors: impl Iterator<Item = &'d Door>) -> JoinSet<()> {
-    let mut chores = JoinSet::new();
+fn chores<'d>(parts: &Assembled, doors: impl Iterator<Item = &'d Door>) -> Tasks {
+    let mut chores = Tasks::default();
     let identify = parts.identify.clone();
-    chores.spawn(async move {
+    chores.spawn("sweeping tokens", async move {
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             sweep.tick().await;
@@ -228,15 +227,62 @@ fn chores<'d>(parts: &Assembled, doors: impl Iterator<Item = &'d Door>) -> JoinS
     let app = parts.upstream_tls.iter().flatten();
     let app = app.map(|tls| Followed::Client(tls.config.clone()));
     let doors = doors.filter_map(Door::followed);
-    chores.spawn(tls::follow(
-        doors.chain(app).collect(),
-        parts.tls_metrics.clone(),
-    ));
+    let followed: Vec<_> = doors.chain(app).collect();
+    // Without any there is nothing to do.
+    chores.spawn_until_needless(
+        "following certificates",
+        tls::follow(followed, parts.tls_metrics.clone()),
+    );
     if let Some((accounts, projects)) = parts.accounts() {
-        chores.spawn(async move {
+        chores.spawn("sweeping accounts", async move {
             accounts.sweep_for_ever(tokio::time::interval(SWEEP)).await;
         });
-        chores.spawn(projects.watch());
+        chores.spawn("following the keys of projects", projects.watch());
     }
     chores
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::run::tests::some_bound;
+
+    async fn running() -> Running {
+        Running::start(some_bound().await, &[], None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_chore_that_panics_ends_usher() {
+        let mut running = running().await;
+        running.chores.spawn("a test", async { panic!("ouch") });
+        let error = super::super::reload::follow(&mut running, None).await;
+        assert!(error.to_string().contains("a test has stopped"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn reloads_that_fail_leave_no_tasks() {
+        let mut running = running().await;
+        let before = running.refreshers.len();
+        // Nobody listens there.
+        let text = "upstream: http://127.0.0.1:1\nissuers: [{ issuer: 'https://idp.test', \
+            jwks_uri: 'http://127.0.0.1:1/', audiences: any }]\n";
+        for _ in 0..3 {
+            let parsed = crate::config::parse(text, "test", &|_| None);
+            let config = parsed.unwrap_or_else(|problems| panic!("{problems:?}"));
+            assert!(running.reload(config.config).await.is_err());
+        }
+        let gone = async {
+            while running.refreshers.len() > before {
+                tokio::select! {
+                    error = running.ended() => panic!("{error}"),
+                    () = tokio::time::sleep(Duration::from_millis(5)) => {}
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone)
+            .await
+            .unwrap();
+    }
 }

@@ -280,15 +280,19 @@ impl RepeatedLine {
 impl Line<'_> {
     fn text(&self) -> String {
         let mut text = format!(
-            "{} {} {} {} {:.1}ms",
+            "{} {} {} {} {} {}B {:.1}ms",
             time(self.time),
+            self.client.escape_debug(),
             self.status,
             self.method,
             self.path.escape_debug(),
+            self.bytes,
             self.seconds * 1000.0
         );
         let more = [
+            ("route", self.route),
             ("user", self.user),
+            ("token", self.token.as_deref()),
             ("reason", self.reason),
             ("detail", self.detail),
             ("cut", self.cut),

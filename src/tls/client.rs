@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::config::ClientTls;
+use crate::roots::roots;
 
 use super::live::Live;
 use super::{material, provider};
@@ -48,10 +49,7 @@ pub fn client(host: &str, settings: &ClientTls, http2: bool) -> Result<Client, S
 
 fn build(settings: &ClientTls, http2: bool) -> Result<ClientConfig, String> {
     let provider = provider();
-    let roots = match &settings.ca_file {
-        Some(file) => material::authorities(file)?,
-        None => material::system()?,
-    };
+    let roots = roots(settings.ca_file.as_deref())?;
     let own = match &settings.certificate {
         Some(files) => Some(Arc::new(material::certified(files, &provider)?)),
         None => None,

@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
 use crate::config::{ClientCertificates, ServerTls, TlsVersion};
+use crate::roots::roots;
 
 use super::live::Live;
 use super::{material, provider};
@@ -74,7 +75,7 @@ fn verifier(
     clients: &ClientCertificates,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, String> {
-    let roots = Arc::new(material::authorities(&clients.ca_file)?);
+    let roots = Arc::new(roots(Some(&clients.ca_file))?);
     let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
     let builder = match clients.required {
         true => builder,

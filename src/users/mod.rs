@@ -31,6 +31,7 @@ use self::presence::{Presence, Recall};
 use self::provisioner::Provisioner;
 use self::settings::Settings;
 use crate::clock::Clock;
+use crate::database::sqlite::Opening;
 use crate::limit::Limit;
 
 pub use self::caller::{Caller, MAX_TEXT};
@@ -75,12 +76,36 @@ pub struct Users {
 
 impl Users {
     /// Gets ready. Neither Redis nor PostgreSQL has to be up.
+    ///
+    /// # Errors
+    /// What of the settings cannot be used.
     pub async fn open(
         settings: Settings,
         metrics: Metrics,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        let directory = Directory::open(&settings.directory, &settings.table).await?;
+        Self::with(settings, metrics, clock, Opening::Make).await
+    }
+
+    /// The same with what is there: no file and no table is made or changed.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and where a file is missing.
+    pub async fn look(
+        settings: Settings,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        Self::with(settings, metrics, clock, Opening::Existing).await
+    }
+
+    async fn with(
+        settings: Settings,
+        metrics: Metrics,
+        clock: Clock,
+        opening: Opening,
+    ) -> Result<Self, StartError> {
+        let directory = Directory::open(&settings.directory, &settings.table, opening).await?;
         let provisioner = Provisioner::new(&settings.provisioner, &metrics)?;
         let presence = Presence::new(&settings.presence, clock);
         let waiters = settings.max_waiters.min(Semaphore::MAX_PERMITS);

@@ -381,6 +381,7 @@ fn rates(stage: &Stage) {
 
 /// Whatever else goes wrong is 500, and says nothing of where and how.
 fn breaking(stage: &mut Stage, usher: &Usher) {
+    let refresh = &stage.login(usher, "eve", json!({})).refresh;
     match &mut stage.postgres {
         Some(server) => server.postgres.kill(),
         None => stage.sql("ALTER TABLE usher_users RENAME TO elsewhere"),
@@ -390,6 +391,19 @@ fn breaking(stage: &mut Stage, usher: &Usher) {
     let body = r#"{"error":"Internal server error","code":"auth/server-error","details":"The accounts cannot be asked now"}"#;
     assert_eq!((reply.status, reply.body.as_str()), (500, body));
     assert!(reply.header("retry-after").is_some());
+    let refused = |what: &str| {
+        usher.metric(&format!(
+            "usher_account_{what}_total{{outcome=\"refused\"}}"
+        ))
+    };
+    let before = (refused("logins"), refused("refreshes"));
+    assert_eq!(renew(usher, refresh).status, 500);
+    assert_eq!(login(usher, &jwt).status, 500);
+    assert_eq!(
+        (refused("logins"), refused("refreshes")),
+        before,
+        "nobody was refused"
+    );
     let ready = usher.admin("/readyz").body;
     assert!(
         ready.contains(r#"{"accounts":"cannot be asked"}"#),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::stage::{CUSTOMER, LOGIN, Stage, post};
+use crate::common::command::{Running, usher};
 use crate::common::{Signer, Usher, eventually};
 
 fn vouch(signer: &Signer) -> String {
@@ -94,7 +95,7 @@ fn a_key_that_cannot_be_used_is_named_at_start() {
     let curve = Signer::new("ES256", b"").public_pem();
     for (text, phrase) in [
         ("junk".to_owned(), "neither PEM nor base64"),
-        (curve, "no public key that fits"),
+        (curve, "a key for ES256, and one for RS256 is wanted"),
     ] {
         std::fs::write(stage.folder.path().join("acme.pem"), text).unwrap();
         let yaml = stage.yaml("", "", "listen: 127.0.0.1:0\nadmin: off\n");
@@ -107,4 +108,25 @@ fn a_key_that_cannot_be_used_is_named_at_start() {
             "{told}"
         );
     }
+}
+
+#[test]
+fn a_key_whose_file_is_gone_stays_and_it_is_said_what_to_do() {
+    let stage = Stage::sqlite();
+    let config = stage.folder.path().join("usher.yaml");
+    let yaml = stage.yaml("", "", "listen: 127.0.0.1:0\nadmin: off\n");
+    std::fs::write(&config, yaml).unwrap();
+    let mut serve = usher(&["serve", "--config", config.to_str().unwrap()]);
+    let running = Running::start(&mut serve);
+    running.address("listening");
+    std::fs::remove_file(stage.folder.path().join("acme.pem")).unwrap();
+    let event = eventually("an event about the key", || {
+        let events = running.events();
+        events.into_iter().find(|event| event["project"] == "acme")
+    });
+    let told = event["message"].as_str().unwrap();
+    assert!(
+        told.contains("stays in force") && told.contains("take the file out of the configuration"),
+        "{told}"
+    );
 }

@@ -216,7 +216,8 @@ fn routes_that_differ_in_method_or_host_are_reached() {
 #[test]
 fn variables_are_filled_in_after_reading() {
     let config = good(&format!(
-        "{}workers: ${{NUMBER}}\nlog: {{ access: '${{NO}}', level: '${{UNSET:-warn}}' }}\nlimits: {{ header_bytes: '${{NUMBER}}0KiB' }}\n",
+        "{}workers: ${{NUMBER}}\nlog: {{ access: '${{NO}}', level: '${{UNSET:-warn}}' }}\nlimits: {{ header_bytes: '${{NUMBER}}0KiB' }}\n\
+         routes: [{{ path: /a, outlive_token: '${{YES}}' }}, {{ path: /b, outlive_token: '${{NO}}' }}]\n",
         BASE.replace("http://127.0.0.1:3000", "${APP}")
     ));
     assert_eq!(
@@ -228,6 +229,12 @@ fn variables_are_filled_in_after_reading() {
     assert_eq!(config.log.denials_per_second, 100);
     assert_eq!(config.log.level, "warn");
     assert_eq!(config.limits.header_bytes, 40 << 10);
+    let outlives: Vec<_> = config
+        .routes
+        .iter()
+        .map(|route| route.outlives_token)
+        .collect();
+    assert_eq!(outlives, [true, false]);
 }
 
 #[test]

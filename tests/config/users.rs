@@ -7,7 +7,7 @@ use usher::config::users::{
     DirectorySettings, FirstSight, MatchRule, ProvisionerSettings, RedisAddress, Settings,
     StreamsSettings,
 };
-use usher::config::{Column, Config, HeaderSource, load};
+use usher::config::{Column, Config, HeaderSource, Problem, load};
 
 use super::{BASE, each_after_base_has_one_problem, good, problems, read, shown};
 
@@ -305,6 +305,51 @@ fn urls_may_come_from_files_of_their_own() {
 }
 
 #[test]
+fn whoever_speaks_to_postgres_in_clear_over_a_network_is_told() {
+    let warnings = |url: &str| {
+        let users = format!("users: {{ directory: '{url}', table: t, shared_ids: true }}\n");
+        let accounts = format!(
+            "accounts: '{url}'\nprojects: [{{ id: acme, public_key: cHVi }}]\nissued_tokens:\n  \
+             rate_limit: 'off'\n  access: {{ secret_file: a }}\n  refresh: {{ secret_file: b }}\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let secret = |name: &str| {
+            fs::write(
+                folder.path().join(name),
+                format!("{name}kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To"),
+            )
+            .unwrap()
+        };
+        secret("a");
+        secret("b");
+        let file = folder.path().join("usher.yaml");
+        fs::write(&file, format!("{BASE}{users}{accounts}")).unwrap();
+        let loaded = load(&file).unwrap_or_else(|all| panic!("{}", shown(&all)));
+        let about = |warning: &Problem| warning.message.starts_with("is on another machine");
+        let told: Vec<_> = loaded.warnings.iter().filter(|one| about(one)).collect();
+        told.iter().map(|one| one.key.clone()).collect::<Vec<_>>()
+    };
+    let both = ["users.directory", "accounts"];
+    for clear in [
+        "postgres://db/app?sslmode=prefer",
+        "postgres://db/app?sslmode=disable",
+        "postgres://10.1.2.3/app?sslmode=disable",
+        "postgres://localhost,db/app?sslmode=prefer",
+    ] {
+        assert_eq!(warnings(clear), both, "{clear}");
+    }
+    for well in [
+        "postgres://db/app",
+        "postgres://db/app?sslmode=verify-full",
+        "postgres://localhost/app",
+        "postgres://127.0.0.1/app?sslmode=disable",
+        "postgres:///app?host=/run/postgresql&sslmode=disable",
+    ] {
+        assert_eq!(warnings(well), [""; 0], "{well}");
+    }
+}
+
+#[test]
 #[rustfmt::skip] // a table: one case a line
 fn the_directory_and_its_table() {
     each_after_base_has_one_problem(&[
@@ -320,6 +365,10 @@ fn the_directory_and_its_table() {
         ("users:\n  directory: { url: 'postgres://db', pool: 1001 }\n  table: t\n", 5, "users.directory.pool", "is too large"),
         ("users:\n  directory:\n    url: postgres://db\n    statement_timeout: 0\n  table: t\n", 7, "users.directory.statement_timeout", "is too small"),
         ("users:\n  directory:\n    url: postgres://db\n    connect_timeout: 0s\n  table: t\n", 7, "users.directory.connect_timeout", "is too small"),
+        ("users:\n  directory: postgres://db:port/app\n  table: t\n", 5, "users.directory", "is no URL of PostgreSQL: invalid value for option `port`"),
+        ("users:\n  directory: postgres://db/app?sslmode=verify-ca\n  table: t\n", 5, "users.directory", "none of disable, prefer, require and verify-full"),
+        ("users:\n  directory: { url: 'postgres://db/app?sslmode=prefer', ca_file: a }\n  table: t\n", 5, "users.directory", "has a `ca_file`, and `sslmode=prefer` goes on in clear"),
+        ("users:\n  directory: { url: 'postgres://localhost/app?sslmode=disable', ca_file: a }\n  table: t\n", 5, "users.directory", "has a `ca_file`, and `sslmode=disable` sends all of it in clear"),
         ("users:\n  directory: { url: 'postgres://db', pools: 1 }\n  table: t\n", 5, "users.directory.pools", "Did you mean `pool`"),
         ("users:\n  directory: 'sqlite:a'\n  table: ''\n", 6, "users.table", "is no name of a table or column"),
         ("users:\n  directory: 'sqlite:a'\n  table: \"a\\nb\"\n", 6, "users.table", "is no name"),

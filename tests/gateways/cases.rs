@@ -86,7 +86,10 @@ fn nobody_without_a_good_token(stage: &Stage) {
     let outcome = get(stage, "/x?y=1", "");
     outcome.refused(401);
     let reply = outcome.reply.unwrap();
-    assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(
+        reply.header("www-authenticate"),
+        Some(r#"Bearer realm="app""#)
+    );
     get(stage, "/x", "Authorization: Bearer no.good.token\r\n").refused(401);
     let foreign = stage.bearer("alice").replace("eyJ", "eyK");
     get(stage, "/x", &foreign).refused(401);

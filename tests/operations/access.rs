@@ -212,6 +212,25 @@ fn lines_for_people_are_lines_too() {
         text.contains(" 401 GET /control ") && text.contains("reason=\"identity_refused\""),
         "{text}"
     );
+    // Who it was is what one looks for first.
+    let passed = text
+        .lines()
+        .find(|line| line.contains(" /mirror "))
+        .unwrap();
+    let fingerprint = usher::identify::fingerprint(&token).to_string();
+    let (time, rest) = passed.split_once(' ').unwrap();
+    assert!(
+        time.ends_with('Z') && rest.starts_with("127.0.0.1 200 GET /mirror "),
+        "{passed}"
+    );
+    let size = rest.split(' ').nth(4).unwrap().strip_suffix('B').unwrap();
+    assert!(size.parse::<u64>().unwrap() > 0, "{passed}");
+    for said in [
+        " route=\"default\"".to_owned(),
+        format!(" token=\"{fingerprint}\""),
+    ] {
+        assert!(passed.contains(&said), "{passed}");
+    }
     assert!(
         text.chars()
             .all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')),

@@ -147,6 +147,24 @@ fn on_loopback_a_token_decides() {
 }
 
 #[test]
+fn whoever_has_no_token_keeps_nobody_from_revoking_who_has_one() {
+    let stage = Stage::new();
+    let address = format!("127.0.0.1:{}", free_port());
+    let _usher = stage.usher(&format!(
+        "control: {{ address: \"{address}\", token: {TOKEN}, per_minute: 2 }}\n"
+    ));
+    let ask = |token: &str| {
+        let mut client = Client::connect(address.parse().unwrap());
+        let bearer = format!("Authorization: Bearer {token}\r\n");
+        client.send(post(r#"{"jti":"a"}"#, &bearer));
+        client.reply().unwrap().status
+    };
+    let wrong = TOKEN.replace("abcdef", "abcdee");
+    assert_eq!([(); 3].map(|()| ask(&wrong)), [401, 401, 429]);
+    assert_eq!([(); 3].map(|()| ask(TOKEN)), [201, 201, 429]);
+}
+
+#[test]
 fn elsewhere_a_certificate_decides() {
     let stage = Stage::new();
     let (servers, clients) = (Authority::new(), Authority::new());

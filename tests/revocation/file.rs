@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::stage::{Stage, dies, ready};
 use crate::common::{Usher, eventually};
@@ -104,4 +105,90 @@ fn twenty_commands_at_once_lose_no_line() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text.lines().count(), 20);
     assert!(text.lines().all(|line| line.starts_with("v1 ")), "{text}");
+}
+
+#[test]
+fn what_could_not_be_put_back_at_first_is_put_back_later() {
+    let Alone { stage, file, more } = alone();
+    let usher = stage.usher(&more);
+    stage.revoke(&["--subject", "dead"]);
+    dies(&usher, &stage.issuer.token("dead"));
+    let whole = std::fs::read_to_string(&file).unwrap();
+    // A link into a folder that is not there: the file is gone, and cannot be written.
+    let link = stage.folder.path().join("link");
+    std::os::unix::fs::symlink("gone/revoked", &link).unwrap();
+    std::fs::rename(&link, &file).unwrap();
+    eventually("a write that fails", || {
+        (usher.metric("usher_revocation_failures_total") > 0.0).then_some(())
+    });
+    std::fs::remove_file(&file).unwrap();
+    eventually("it is put back", || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        (text == whole).then_some(())
+    });
+}
+
+#[test]
+fn a_file_that_grows_is_written_anew_and_keeps_what_it_does_not_understand() {
+    let Alone { stage, file, more } = alone();
+    let usher = stage.usher(&more);
+    for _ in 0..2 {
+        stage.revoke(&["--subject", "dead"]);
+    }
+    dies(&usher, &stage.issuer.token("dead"));
+    // Whoever can make links in the folder must not choose what is overwritten.
+    let precious = stage.folder.path().join("precious");
+    std::fs::write(&precious, "mine").unwrap();
+    let own = format!(".revoked.{}", std::process::id());
+    for name in ["revoked.new", &own] {
+        std::os::unix::fs::symlink(&precious, stage.folder.path().join(name)).unwrap();
+    }
+    let ended = "v1 000102030405060708090a0b0c0d0e0f - 17\n";
+    let mut text = "v9 of another version\n".to_owned();
+    while text.len() <= 1 << 20 {
+        text.push_str(ended);
+    }
+    let mut open = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .unwrap();
+    open.write_all(text.as_bytes()).unwrap();
+    let short = eventually("a short file", || {
+        let text = std::fs::read_to_string(&file).unwrap();
+        (text.len() < 1000).then_some(text)
+    });
+    assert!(short.contains("v9 of another version\n"), "{short}");
+    assert!(!short.contains(ended), "{short}");
+    let entries: Vec<_> = short
+        .lines()
+        .filter(|line| line.starts_with("v1 "))
+        .collect();
+    assert_eq!(entries.len(), 1, "one line for one user: {short}");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine");
+    // Who adds a line after that adds it to the new file.
+    stage.revoke(&["--subject", "late"]);
+    dies(&usher, &stage.issuer.token("late"));
+}
+
+#[test]
+fn whoever_waits_for_the_lock_keeps_nobody_else_waiting() {
+    let Alone { stage, file, more } = alone();
+    let usher = stage.usher(&more);
+    stage.revoke(&["--subject", "dead"]);
+    dies(&usher, &stage.issuer.token("dead"));
+    let held = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    held.lock().unwrap();
+    held.set_len(0).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        let asked = Instant::now();
+        assert_eq!(usher.admin("/livez").status, 200);
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+    held.unlock().unwrap();
+    eventually("it is put back", || {
+        (file.metadata().unwrap().len() > 0).then_some(())
+    });
 }

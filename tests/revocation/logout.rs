@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::stage::{Stage, dies};
 use crate::common::issuer::now;
-use crate::common::{Issuer, Reply, Usher};
+use crate::common::{Issuer, Reply, Usher, eventually};
 
 const PATH: &str = "endpoints: { backchannel_logout: /auth/logout }\n";
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -194,4 +194,37 @@ fn it_needs_revocation() {
         problems[0].to_string().contains("needs `revocation`"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn slow_clients_keep_nobody_from_logging_out() {
+    let stage = Stage::new();
+    let usher = stage.usher(PATH);
+    let head = "POST /auth/logout HTTP/1.1\r\nHost: app.test\r\n\
+        Content-Type: application/x-www-form-urlencoded\r\n";
+    let slow: Vec<_> = (0..70)
+        .map(|_| {
+            let mut client = usher.connect();
+            client.send(format!(
+                "{head}Content-Length: 5000\r\nExpect: 100-continue\r\n\r\n"
+            ));
+            // Whoever hears that is being read.
+            assert_eq!(client.reply().unwrap().status, 100);
+            client.send("logout_token=");
+            client
+        })
+        .collect();
+    let reply = told(&usher, &token(&stage.issuer, json!({ "sub": "u" })));
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    drop(slow);
+    let mut client = usher.connect();
+    client.send(format!("{head}Transfer-Encoding: chunked\r\n\r\nnone\r\n"));
+    assert_eq!(client.reply().unwrap().status, 400);
+    eventually("the fault is the client's framing", || {
+        let lines = usher.lines();
+        lines
+            .iter()
+            .any(|line| line["reason"] == "bad_framing")
+            .then_some(())
+    });
 }

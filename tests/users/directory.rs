@@ -102,6 +102,37 @@ async fn direct_stores_exactly_in_postgres() {
 }
 
 #[tokio::test]
+async fn rows_without_an_id_do_not_hide_the_one_with_it() {
+    let folder = TempDir::new().expect("a folder");
+    let peer = Postgres::start().await;
+    let rows = "CREATE TABLE people (id TEXT, email TEXT); \
+        INSERT INTO people VALUES (NULL, 'u@example.com'), (NULL, 'u@example.com'), ('u', 'u@example.com')";
+    peer.run(rows).await;
+    let path = folder.path().join("users.db");
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute_batch(rows).unwrap();
+    let table = Table {
+        name: "people".to_owned(),
+        id_column: "id".to_owned(),
+        ..Table::exness()
+    };
+    let mut sqlite = sqlite(folder.path(), table.clone());
+    sqlite.directory = DirectorySettings::Sqlite {
+        path,
+        own_table: false,
+    };
+    for settings in [postgres(&peer, table), sqlite] {
+        let users = open(settings).await;
+        let who = caller("u", "u@example.com");
+        let sight = users.know(&who, FirstSight::Wait).await;
+        assert!(
+            matches!(&sight, Sight::Known(user) if user.id == "u"),
+            "{sight:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn many_processes_insert_one_row() {
     let peer = Postgres::start().await;
     let mut tasks = tokio::task::JoinSet::new();

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::telemetry;
 
-use super::{check, fail, serve};
+use super::{Failure, fail, say, serve};
 
 pub(super) use persona::Persona;
 pub(super) use state::State;
@@ -84,10 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let text = configuration(arguments, &state, &upstream);
     let loaded = match config::parse(&text, "dev", &|name| std::env::var(name).ok()) {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            check::print(&problems);
-            return ExitCode::from(super::EX_CONFIG);
-        }
+        Err(problems) => return Failure::Config(problems).exit(),
     };
     telemetry::start_events(&loaded.config.log);
     let personas = match arguments.persona.is_empty() {
@@ -112,7 +109,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             address.unwrap_or(arguments.listen),
             bound.admin_address().unwrap_or(arguments.admin),
         );
-        println!("{}", guide(arguments, &state, addresses, &tokens));
+        // Whoever closed it has read enough.
+        let _ = say(guide(arguments, &state, addresses, &tokens));
     })
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Named, OneOrMany, Scalar, Suspended, TextOr, Upstream};
+use super::{Flag, Named, OneOrMany, Scalar, Suspended, TextOr, Upstream};
 use crate::config::Access;
 use crate::config::users::FirstSight;
 
@@ -33,7 +33,7 @@ pub(in crate::config) struct Route {
     pub(in crate::config) first_sight: Option<FirstSight>,
     /// Whether WebSockets, event streams and calls may go on when the token has expired.
     /// Default: `false`, they end with it.
-    pub(in crate::config) outlive_token: Option<bool>,
+    pub(in crate::config) outlive_token: Option<Flag>,
     /// Where this route's requests go: a URL, or an object as the global `upstream`. Default: that.
     pub(in crate::config) upstream: Option<TextOr<Upstream>>,
     /// What is taken off the front of the path before the app gets it, such as `/api`. Default: nothing.

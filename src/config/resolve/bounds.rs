@@ -8,7 +8,7 @@ use super::Context;
 use crate::config::file::{self, Count, Size, Time};
 use crate::config::{Limits, Shutdown, Timeouts};
 
-/// The HTTP library's read buffer cannot be smaller.
+/// With less, ordinary requests that carry a token and some cookies would be refused.
 const LEAST_HEAD: u64 = 8 << 10;
 
 const MILLISECOND: Duration = Duration::from_millis(1);

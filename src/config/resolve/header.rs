@@ -234,6 +234,12 @@ pub(super) fn check_certificates(
     }
 }
 
+/// Whether it means something else than a claim.
+fn is_special(word: &str) -> bool {
+    let begins = |start| word.starts_with(start);
+    matches!(word, "claims" | "issuer") || begins("user.") || begins("certificate.")
+}
+
 fn source(key: &str, value: &OneOrMany<String>, cx: &mut Context<'_>) -> Option<HeaderSource> {
     let listed = value.keyed(key);
     if listed.is_empty() && !cx.report.is_spoilt(key) {
@@ -243,6 +249,17 @@ fn source(key: &str, value: &OneOrMany<String>, cx: &mut Context<'_>) -> Option<
         if claim.is_empty() {
             cx.error(key, "is empty", "Write a claim such as `id`.");
             return None;
+        }
+    }
+    if let OneOrMany::Many(_) = value {
+        for (key, word) in &listed {
+            if is_special(word) {
+                let message = format!("is `{word}`, which stands alone: a list is of claims");
+                let remedy = "Give it a header of its own. A claim of that name needs another one in the \
+                              issuer's `claims`.";
+                cx.error(key, message, remedy);
+                return None;
+            }
         }
     }
     match value {

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::{Context, cors, issuer, pattern, prefix, upstream};
+use super::{Context, cors, flag, issuer, pattern, prefix, upstream};
 use crate::config::file::{self, List, OneOrMany, Paths, Suspended};
 use crate::config::report::member;
 use crate::config::{Access, Listener, Require, Route};
@@ -42,7 +42,7 @@ fn one(key: &str, file: &file::Route, listeners: &[Listener], cx: &mut Context<'
         opaque_paths: file.paths == Some(Paths::Opaque),
         cors: cors::route(&member(key, "cors"), file.cors.as_ref(), cx),
         first_sight: file.first_sight,
-        outlives_token: file.outlive_token.unwrap_or(false),
+        outlives_token: flag(file.outlive_token, false),
         upstream: own.map(|own| upstream::resolve(&at, own, listeners, cx)),
         prefix: prefix::resolve(key, file, &paths, cx),
         projects: words(&member(key, "projects"), file.projects.as_ref(), cx),

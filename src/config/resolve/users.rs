@@ -6,6 +6,7 @@ use super::{Context, bounds, flag, key_source, provisioner};
 use crate::config::file::{
     self, Directory, Hidden, List, MatchBy, Named, OneOrMany, TextOr, UsersPreset,
 };
+use crate::config::postgres_url::{PostgresUrl, Tls};
 use crate::config::report::member;
 use crate::config::users::{
     DirectorySettings, IssuerUsers, MatchRule, PostgresSettings, PresenceSettings, Settings, Table,
@@ -101,6 +102,8 @@ pub(super) fn postgres(
     file: Option<&Directory>,
     cx: &mut Context<'_>,
 ) -> PostgresSettings {
+    let ca_file = file.is_some_and(|file| file.ca_file.is_some());
+    encrypted(key, &url, ca_file, cx);
     let mut settings = PostgresSettings::new(Secret::new(url));
     let Some(file) = file else {
         return settings;
@@ -122,6 +125,33 @@ pub(super) fn postgres(
         cx,
     );
     settings
+}
+
+/// Whether what is said there stays between the two.
+fn encrypted(key: &str, url: &str, ca_file: bool, cx: &mut Context<'_>) {
+    const REMEDY: &str = "Write `?sslmode=verify-full` at the end of the URL";
+    let read = match PostgresUrl::read(url) {
+        Ok(read) => read,
+        Err(why) => {
+            let remedy = "Write it as `postgres://app@db:5432/app?sslmode=verify-full`.";
+            return cx.error(key, format!("is no URL of PostgreSQL: {why}"), remedy);
+        }
+    };
+    let clear = match read.tls(ca_file) {
+        Tls::Always => return,
+        Tls::Off => "`sslmode=disable` sends all of it in clear",
+        Tls::Offered => {
+            "`sslmode=prefer` goes on in clear whenever the answer is that there is no TLS"
+        }
+    };
+    if ca_file {
+        let message = format!("has a `ca_file`, and {clear}");
+        cx.error(key, message, format!("{REMEDY}, or remove `ca_file`."));
+    } else if !read.is_local() {
+        let message = format!("is on another machine, and {clear}");
+        let remedy = format!("{REMEDY}, unless nobody else can listen on the way.");
+        cx.report.warn(key, message, remedy);
+    }
 }
 
 /// A URL in the file, or in a file of its own since it may hold a password; and the key that
@@ -355,15 +385,14 @@ fn told_apart(file: &file::Users, settings: &Settings, issuers: &[Issuer], cx: &
     }
 }
 
-/// Headers that take a column (`user.<column>`) become such, and the columns are collected.
+/// Headers that take a column (`user.<column>`) become such, and the columns are collected where
+/// somebody is looked up.
 pub(super) fn headers(
     file: Option<&Named<OneOrMany<String>>>,
     mut headers: Vec<IdentityHeader>,
-    columns: Option<Vec<String>>,
+    mut columns: Option<&mut Vec<String>>,
     cx: &mut Context<'_>,
-) -> (Vec<IdentityHeader>, Vec<String>) {
-    let known = columns.is_some();
-    let mut columns = columns.unwrap_or_default();
+) -> Vec<IdentityHeader> {
     for header in &mut headers {
         let HeaderSource::Claim(claim) = &header.value else {
             continue;
@@ -372,23 +401,24 @@ pub(super) fn headers(
             continue;
         };
         let key = key_of(header, file);
-        if !known {
+        let Some(columns) = columns.as_deref_mut() else {
             cx.error(
                 &key,
                 "takes a column of the user's row, but nobody is looked up",
                 "Write `users:` with its `directory`, or name a claim.",
             );
-        }
+            continue;
+        };
         header.value = HeaderSource::User(match name {
             "id" => Column::Id,
             "email" => Column::Email,
             name => {
                 identifier(&key, name, cx);
-                Column::Extra(place(&mut columns, name))
+                Column::Extra(place(columns, name))
             }
         });
     }
-    (headers, columns)
+    headers
 }
 
 /// A header's key as the file spells it: by that its line is found.

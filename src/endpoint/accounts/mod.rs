@@ -3,7 +3,6 @@
 //!
 //! A customer's server signs a token about its user; here it is exchanged for tokens of ours.
 
-mod body;
 mod caller;
 mod cookie;
 mod login;
@@ -27,13 +26,12 @@ use crate::revoked::Revoked;
 use crate::route::AccountTarget as Question;
 use crate::users::Users;
 
-use self::body::Bodies;
-use self::body::Body;
 use self::caller::Callers;
 use self::cookie::Jar;
 use self::projects::Project;
 use self::tokens::Tokens;
 use super::Answer;
+use super::body::{Bodies, Body};
 
 pub use self::projects::Projects;
 
@@ -81,7 +79,11 @@ impl AccountEndpoints {
             tokens: Tokens::new(&settings.tokens)?,
             jar: Jar::new(settings.tokens.cookie.clone()),
             callers: Callers::new(settings),
-            bodies: Bodies::new(settings.max_body, Semaphore::new(LARGE_BODIES)),
+            bodies: Bodies::new(
+                settings.max_body,
+                Semaphore::new(LARGE_BODIES),
+                "the body exceeds issued_tokens.max_body",
+            ),
             provision: users.filter(|_| settings.provision),
             base_path: settings.base_path.clone(),
             revoked,
@@ -117,7 +119,7 @@ impl AccountEndpoints {
                 Question::SignOut | Question::Keys => self.sign_out(&asked).await,
             },
             Err(refused) => {
-                if question == Question::Login {
+                if question == Question::Login && refused.response.status.is_client_error() {
                     self.accounts.metrics.refused.inc();
                 }
                 *refused

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::config::accounts::{self as settings, PublicKey};
 use crate::identify::VouchingKey;
+use crate::stamp::Stamp;
 
 /// How often files are looked at: a rotation need not wait longer.
 const LOOK: Duration = Duration::from_secs(2);
@@ -35,14 +35,6 @@ pub(super) struct Project {
 /// The keys of a project: the one that signs now, then the one before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys([Option<Arc<VouchingKey>>; 2]);
-
-/// What changes when a file does: also where it leads, if it is a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    file: u64,
-    length: u64,
-    changed: (i64, i64),
-}
 
 impl Keys {
     pub(super) fn iter(&self) -> impl Iterator<Item = &VouchingKey> {
@@ -151,7 +143,13 @@ impl Project {
                 keys.0[place] = None;
             }
             Err(error) => {
-                tracing::warn!(project, which, error, "a public key stays as it was");
+                tracing::warn!(
+                    project,
+                    which,
+                    error,
+                    "a public key stays in force, since its file holds no other: write the new key \
+                     there, or take the file out of the configuration"
+                );
                 return;
             }
         }
@@ -183,12 +181,5 @@ fn stamp(source: &PublicKey) -> Option<Stamp> {
     let PublicKey::File(path) = source else {
         return None;
     };
-    let found = fs::metadata(path)
-        .ok()
-        .filter(|found| found.is_file() && found.len() > 0)?;
-    Some(Stamp {
-        file: found.ino(),
-        length: found.len(),
-        changed: (found.ctime(), found.ctime_nsec()),
-    })
+    Stamp::of(path).filter(Stamp::has_content)
 }

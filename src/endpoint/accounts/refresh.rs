@@ -35,9 +35,11 @@ impl AccountEndpoints {
                         metrics.reused.inc();
                         self.jar.clear(&mut refused.response.fields);
                     }
-                    _ => {
+                    _ if refused.response.status.is_client_error() => {
                         metrics.not_renewed.inc();
                     }
+                    // An outage says nothing of the token.
+                    _ => {}
                 }
                 *refused
             }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Told;
 use crate::clock::Clock;
 use crate::config;
-use crate::identify::fetch::{self, Bounds, Failure, Fetcher};
+use crate::identify::fetch::{self, Bounds, Failure, Fetcher, Form};
 use crate::identify::mint::SigningKey;
 use crate::identify::start;
 use crate::secret::Secret;
@@ -50,8 +50,9 @@ struct Assertion {
 impl Client {
     /// Reads certificates and keys.
     pub(super) fn new(settings: &config::Introspection, clock: &Clock) -> Result<Self, String> {
+        let url = start::parse(&settings.url)?;
         let ca = settings.ca_file.as_deref().map(start::read).transpose()?;
-        let roots = fetch::roots(ca.as_deref())?;
+        let roots = fetch::roots(ca.as_deref(), std::slice::from_ref(&url))?;
         let bounds = Bounds {
             timeout: settings.timeout,
             max_bytes: settings.max_bytes,
@@ -60,7 +61,7 @@ impl Client {
         };
         Ok(Self {
             fetcher: Fetcher::new(roots, bounds)?,
-            url: start::parse(&settings.url)?,
+            url,
             authentication: Authentication::new(&settings.client, clock)?,
         })
     }
@@ -72,23 +73,28 @@ impl Client {
 
     /// Asks about a token. An error holds neither the token nor a secret.
     pub(super) async fn ask(&self, token: &str) -> Result<Told, Failure> {
-        let mut form = format!(
-            "token={}&token_type_hint=access_token",
-            encode(token.as_bytes())
-        );
-        let mut credentials = None;
+        let answered = self.fetcher.post(&self.url, || self.form(token)).await;
+        answered.and_then(|body| Told::read(&body).map_err(Failure::answered))
+    }
+
+    fn form(&self, token: &str) -> Result<Form, String> {
+        let mut form = Form {
+            text: format!(
+                "token={}&token_type_hint=access_token",
+                encode(token.as_bytes())
+            ),
+            credentials: None,
+        };
         match &self.authentication {
-            Authentication::Basic(header) => credentials = Some(header.clone()),
+            Authentication::Basic(header) => form.credentials = Some(header.clone()),
             Authentication::Post { id, secret } => {
                 let (id, secret) = (encode(id.as_bytes()), encode(secret.expose()));
-                form.push_str(&format!("&client_id={id}&client_secret={secret}"));
+                let own = format!("&client_id={id}&client_secret={secret}");
+                form.text.push_str(&own);
             }
-            Authentication::Assertion(assertion) => {
-                form.push_str(&assertion.form().map_err(Failure::answered)?)
-            }
+            Authentication::Assertion(assertion) => form.text.push_str(&assertion.form()?),
         }
-        let answered = self.fetcher.post(&self.url, credentials, form).await;
-        answered.and_then(|body| Told::read(&body).map_err(Failure::answered))
+        Ok(form)
     }
 }
 

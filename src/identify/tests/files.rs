@@ -6,7 +6,7 @@ use super::fixture::{ED25519, P256, P384, RSA, key_set, new_p256};
 use crate::config::Algorithm;
 use crate::identify::key::{self, Key};
 use crate::identify::mint::SigningKey;
-use crate::identify::{der, jwks};
+use crate::identify::{jwks, public_key};
 
 const ALL: [Algorithm; 9] = [
     Algorithm::RS256,
@@ -107,9 +107,12 @@ fn twins_are_both_refused_and_the_number_is_bounded() {
     let (left, reasons) = parse(&json!([
         entry(&P256, "a"),
         entry(&new_p256(), "b"),
+        entry(&P256, "b"),
         entry(&RSA, "b"),
+        entry(&RSA, "a"),
     ]));
-    assert_eq!((left, reasons.len()), (1, 2));
+    // The RSA keys are no twins: no token could mean either of two.
+    assert_eq!((left, reasons.len()), (3, 2));
     let one = entry(&P256, "0");
     let many: Vec<_> = (0..150)
         .map(|kid| with(one.clone(), "kid", json!(kid.to_string())))
@@ -144,7 +147,7 @@ fn spki(key: &SigningKey) -> Vec<u8> {
             .unwrap()
     };
     let bytes = match jwk["kty"].as_str().unwrap() {
-        "RSA" => der::rsa_key(&digits("n"), &digits("e")),
+        "RSA" => public_key::rsa_of(&digits("n"), &digits("e")).unwrap(),
         "EC" => [vec![4], digits("x"), digits("y")].concat(),
         _ => digits("x"),
     };
@@ -182,8 +185,8 @@ fn public_keys_come_in_several_forms() {
         );
     }
     let (info, rsa) = (spki(&RSA), &*RSA);
-    let (n, e) = der::rsa_numbers(&info).unwrap();
-    let pkcs1 = der::rsa_key(n, e);
+    let key = public_key::rsa(&info).unwrap();
+    let pkcs1 = public_key::rsa_of(key.modulus.as_bytes(), key.exponent.as_bytes()).unwrap();
     assert!(verifies(&pkcs1, rsa));
     assert!(verifies(pem("RSA PUBLIC KEY", &pkcs1).as_bytes(), rsa));
 }
@@ -215,7 +218,11 @@ fn what_is_no_public_key_is_refused_in_words() {
             "not a public key",
         ),
         (b"", &ALL, "no public key"),
-        (&spki(&P256), &rsa_only, "no public key that fits"),
+        (
+            &spki(&P256),
+            &rsa_only,
+            "a key for ES256, and one for RS256 is wanted",
+        ),
     ];
     for (file, algorithms, words) in table {
         let error = key::from_file(file, algorithms).unwrap_err().0;

@@ -15,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::cause::chain;
 use crate::config;
 
 use super::span::{self, Ended};
@@ -225,16 +226,4 @@ fn rejected(answer: &[u8]) -> u64 {
     // 64 bits are text; some send a number all the same.
     let text = rejected.as_str().and_then(|text| text.parse().ok());
     text.or(rejected.as_u64()).unwrap_or(0)
-}
-
-/// An error with everything that caused it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -10,6 +10,7 @@ use super::StartError;
 use super::caller::Who;
 use super::settings::{DirectorySettings, Table};
 pub(super) use crate::database::Failure as DirectoryError;
+use crate::database::sqlite::Opening;
 use crate::user::User;
 use postgres::Postgres;
 use sqlite::Sqlite;
@@ -44,10 +45,11 @@ impl Directory {
     pub(super) async fn open(
         settings: &DirectorySettings,
         table: &Table,
+        opening: Opening,
     ) -> Result<Self, StartError> {
         match settings {
             DirectorySettings::Sqlite { path, own_table } => {
-                let sqlite = Sqlite::open(path.clone(), table, *own_table).await?;
+                let sqlite = Sqlite::open(path.clone(), table, *own_table, opening).await?;
                 Ok(Self::Sqlite(sqlite))
             }
             DirectorySettings::Postgres(settings) => {
@@ -76,10 +78,10 @@ impl Directory {
     pub(super) async fn check(&self, table: &Table) -> Vec<String> {
         let columns = match self {
             Self::Sqlite(sqlite) => sqlite.columns().await,
-            Self::Postgres(postgres) => postgres.columns().await,
+            Self::Postgres(postgres) => postgres.columns().await.map(Some),
         };
         match columns {
-            Ok(columns) => sql::missing(table, &columns),
+            Ok(columns) => columns.map_or(Vec::new(), |columns| sql::missing(table, &columns)),
             Err(DirectoryError::Unavailable(why) | DirectoryError::Refused(why)) => {
                 vec![format!("the directory cannot be asked: {why}")]
             }

@@ -90,8 +90,9 @@ fn find(table: &Table, dialect: Dialect, by_email: bool) -> String {
     } else {
         let _ = write!(sql, "{id} = {}", bind(dialect, 1));
     }
-    // The row with the id comes first, so that a limit cannot lose it.
-    let _ = write!(sql, " ORDER BY 3 DESC LIMIT 2");
+    // The row with the id comes first, so that a limit cannot lose it; PostgreSQL would begin with
+    // those that have none.
+    let _ = write!(sql, " ORDER BY 3 DESC NULLS LAST LIMIT 2");
     sql
 }
 

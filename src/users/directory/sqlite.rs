@@ -8,7 +8,8 @@ use rusqlite::types::ToSql;
 
 use super::sql::{self, Dialect, Found, Statements};
 use super::{DirectoryError, Inserted, Rows};
-use crate::database::{self, sqlite};
+use crate::database;
+use crate::database::sqlite::{self, Opening};
 use crate::users::StartError;
 use crate::users::caller::Who;
 use crate::users::settings::Table;
@@ -19,6 +20,8 @@ pub(in crate::users) struct Sqlite {
     database: database::Sqlite,
     statements: Arc<Statements>,
     table: String,
+    /// Whether the table is usher's own.
+    own_table: bool,
 }
 
 impl Sqlite {
@@ -26,20 +29,23 @@ impl Sqlite {
         path: PathBuf,
         table: &Table,
         own_table: bool,
+        opening: Opening,
     ) -> Result<Self, StartError> {
         let statements = Arc::new(Statements::new(table, Dialect::Sqlite));
         let made = statements.clone();
-        let prepare = move |connection: &mut Connection| match own_table {
+        let makes = own_table && opening == Opening::Make;
+        let prepare = move |connection: &mut Connection| match makes {
             true => connection
                 .execute_batch(&made.create)
                 .map_err(|error| error.to_string()),
             false => Ok(()),
         };
-        let database = database::Sqlite::open(path, "usher-sqlite", prepare).await;
+        let database = database::Sqlite::open(path, opening, "usher-sqlite", prepare).await;
         Ok(Self {
             database: database.map_err(|why| StartError(format!("the directory {why}")))?,
             statements,
             table: table.name.clone(),
+            own_table,
         })
     }
 
@@ -55,10 +61,12 @@ impl Sqlite {
             .await
     }
 
-    pub(super) async fn columns(&self) -> Result<Vec<String>, DirectoryError> {
+    /// The table's columns; `None` where there is no table yet, and usher will make it.
+    pub(super) async fn columns(&self) -> Result<Option<Vec<String>>, DirectoryError> {
         let table = self.table.clone();
-        self.ask(move |connection| columns(connection, &table))
-            .await
+        let asked = self.ask(move |connection| columns(connection, &table));
+        let columns = asked.await?;
+        Ok(Some(columns).filter(|columns| !self.own_table || !columns.is_empty()))
     }
 
     async fn ask<T: Send + 'static>(

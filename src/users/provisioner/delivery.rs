@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::link::{Failure, Link};
 use super::reply::EntryId;
+use crate::database::streams::{self, text};
 
 /// The marker and the request, in one step. A marker that is there already is answered with,
 /// its value says whose it is. The request goes first: if Redis refuses it, no marker is left
@@ -135,10 +136,8 @@ async fn run(
 async fn read_tail(link: &Link, stream: &str) -> Result<EntryId, Failure> {
     let mut command = Cmd::new();
     command.arg("XINFO").arg("STREAM").arg(stream);
-    let fields = match link.query(&command).await {
-        Ok(Value::Array(fields)) => fields,
-        Ok(Value::Map(fields)) => fields.into_iter().flat_map(|(k, v)| [k, v]).collect(),
-        Ok(_) => return Err(Failure::Unreached("XINFO answered oddly".to_owned())),
+    let answer = match link.query(&command).await {
+        Ok(answer) => answer,
         // No stream yet: everything on it will be new.
         Err(Failure::Answered { text, .. } | Failure::Unknown(text))
             if text.contains("no such key") =>
@@ -147,10 +146,11 @@ async fn read_tail(link: &Link, stream: &str) -> Result<EntryId, Failure> {
         }
         Err(failure) => return Err(failure),
     };
+    let fields = streams::pairs(answer).unwrap_or_default();
+    let mut fields = fields.iter();
     fields
-        .chunks_exact(2)
-        .find(|pair| text_of(&pair[0]) == Some("last-generated-id"))
-        .and_then(|pair| EntryId::read(text_of(&pair[1])?))
+        .find(|(name, _)| text(name) == Some("last-generated-id"))
+        .and_then(|(_, id)| EntryId::read(text(id)?))
         .ok_or_else(|| Failure::Unreached("XINFO names no last id".to_owned()))
 }
 
@@ -160,19 +160,11 @@ impl Ticket {
     }
 
     fn read(value: &Value) -> Option<Self> {
-        let (request_id, tail) = text_of(value)?.split_once(' ')?;
+        let (request_id, tail) = text(value)?.split_once(' ')?;
         Some(Self {
             request_id: request_id.to_owned(),
             tail: EntryId::read(tail)?,
         })
-    }
-}
-
-fn text_of(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
     }
 }
 

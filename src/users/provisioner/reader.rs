@@ -8,7 +8,7 @@ use redis::Value;
 use super::link::Link;
 use super::mailbox::Mailbox;
 use super::reply;
-use crate::breaker::pause;
+use crate::breaker::PAUSES;
 use crate::database::redis::Connection;
 
 /// Entries in one answer.
@@ -36,7 +36,7 @@ pub(super) async fn read(mailbox: Arc<Mailbox>, link: Arc<Link>, stream: Arc<str
                 tracing::debug!(why, "replies cannot be read");
                 mailbox.set_hears(false);
                 connection = None;
-                tokio::time::sleep(pause(failures).min(Duration::from_secs(1))).await;
+                tokio::time::sleep(PAUSES.after(failures).min(Duration::from_secs(1))).await;
                 failures += 1;
             }
         }

@@ -1,32 +1,13 @@
 //! What stands on the reply stream, read without trusting any of it.
 
-use std::fmt;
-
 use redis::Value;
 use serde::Deserialize;
 
+use crate::database::streams;
+pub(super) use crate::database::streams::EntryId;
+
 /// Longer entries are nobody's reply to `createUser`.
 const LONGEST: usize = 64 * 1024;
-
-/// The id of a stream entry: milliseconds and a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct EntryId(pub(super) u64, pub(super) u64);
-
-impl EntryId {
-    /// Before every entry.
-    pub(super) const ZERO: Self = Self(0, 0);
-
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let (time, number) = text.split_once('-')?;
-        Some(Self(time.parse().ok()?, number.parse().ok()?))
-    }
-}
-
-impl fmt::Display for EntryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.0, self.1)
-    }
-}
 
 /// An entry: where it stands, and the reply in it, if it is one.
 pub(super) struct Entry {
@@ -86,42 +67,17 @@ struct Wire {
 
 /// The entries of an XREAD of one stream, in order; an entry that cannot be read has no reply.
 pub(super) fn entries(answer: Value) -> Vec<Entry> {
-    let stream = match answer {
-        Value::Array(streams) => streams.into_iter().next(),
-        Value::Map(streams) => streams.into_iter().next().map(|(_, entries)| entries),
-        _ => None,
-    };
-    let list = match stream {
-        // RESP2: the stream's name, then its entries. RESP3: the entries.
-        Some(Value::Array(parts)) => match parts.as_slice() {
-            [Value::BulkString(_), Value::Array(_)] => parts.into_iter().nth(1),
-            _ => Some(Value::Array(parts)),
-        },
-        other => other,
-    };
-    let Some(Value::Array(list)) = list else {
-        return Vec::new();
-    };
-    list.into_iter().filter_map(entry).collect()
+    let list = streams::read(answer).unwrap_or_default();
+    let entries = list.into_iter().filter_map(streams::entry);
+    entries
+        .map(|(id, fields)| Entry {
+            id,
+            reply: message(fields).and_then(|message| Reply::read(&message)),
+        })
+        .collect()
 }
 
-fn entry(value: Value) -> Option<Entry> {
-    let Value::Array(parts) = value else {
-        return None;
-    };
-    let mut parts = parts.into_iter();
-    let Some(Value::BulkString(id)) = parts.next() else {
-        return None;
-    };
-    let id = EntryId::read(std::str::from_utf8(&id).ok()?)?;
-    let reply = parts.next().and_then(message).and_then(|m| Reply::read(&m));
-    Some(Entry { id, reply })
-}
-
-fn message(fields: Value) -> Option<Vec<u8>> {
-    let Value::Array(fields) = fields else {
-        return None;
-    };
+fn message(fields: Vec<Value>) -> Option<Vec<u8>> {
     let mut fields = fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         if let (Value::BulkString(name), Value::BulkString(value)) = (name, value)

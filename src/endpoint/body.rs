@@ -9,9 +9,9 @@ use crate::body::{BodyError, Frame, RequestBody};
 use crate::denial::{Denial, Reason};
 
 /// Up to here a body needs no place: it is no larger than a request's head may be.
-const SMALL: usize = 32 << 10;
+pub(super) const SMALL: usize = 32 << 10;
 
-/// For the whole of a body: who takes longer is not logging anybody in.
+/// For the whole of a body: who takes longer is not logging anybody in, or out.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How large bodies may be, and how many of the large ones there may be at once.
@@ -19,11 +19,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Bodies {
     most: usize,
     large: Semaphore,
+    /// What one is told that is larger.
+    too_large: &'static str,
 }
 
 impl Bodies {
-    pub(super) const fn new(most: usize, large: Semaphore) -> Self {
-        Self { most, large }
+    /// Bodies of up to `most` bytes, and so many `large` ones at once.
+    pub(super) const fn new(most: usize, large: Semaphore, too_large: &'static str) -> Self {
+        Self {
+            most,
+            large,
+            too_large,
+        }
     }
 
     /// The most bytes of one.
@@ -40,11 +47,15 @@ impl Bodies {
             self.most.min(SMALL)
         };
         if body.length().is_some_and(|length| length > most as u64) {
-            return Err(too_large());
+            return Err(self.too_large());
         }
         let late = |_| Denial::new(Reason::RequestTimeout, "the body took longer than 30 s");
         let read = tokio::time::timeout(PATIENCE, self.collect(body, most)).await;
         read.map_err(late)?
+    }
+
+    fn too_large(&self) -> Denial {
+        Denial::new(Reason::BodyTooLarge, self.too_large)
     }
 
     async fn collect(&self, mut body: RequestBody, most: usize) -> Result<Body<'_>, Denial> {
@@ -56,7 +67,7 @@ impl Bodies {
                 continue;
             };
             if bytes.len() + data.len() > most {
-                return Err(too_large());
+                return Err(self.too_large());
             }
             if place.is_none() && bytes.len() + data.len() > SMALL {
                 let full = |_| Denial::new(Reason::Overloaded, "too many large bodies at once");
@@ -77,13 +88,6 @@ pub(super) struct Body<'a> {
     pub(super) bytes: Vec<u8>,
     /// Among the large ones, if it is one.
     _place: Option<SemaphorePermit<'a>>,
-}
-
-fn too_large() -> Denial {
-    Denial::new(
-        Reason::BodyTooLarge,
-        "the body exceeds issued_tokens.max_body",
-    )
 }
 
 fn judge(error: BodyError) -> Denial {
