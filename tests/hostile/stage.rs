@@ -142,6 +142,14 @@ pub(crate) fn is_refused(more: &str, key: &str) {
     assert!(named, "{more}: {problems:?}");
 }
 
+/// A configuration that is nearly the one refused, and good: so that the others are refused for what
+/// is wrong with them.
+#[track_caller]
+pub(crate) fn accepts(more: &str) {
+    let problems = problems(more);
+    assert!(problems.is_empty(), "{more}: {problems:?}");
+}
+
 /// Claims that take one away.
 pub(crate) fn without(claim: &str) -> Value {
     json!({ claim: null })
