@@ -37,7 +37,7 @@ fn e02_transfer_encoding_in_disguise() {
     let usher = Usher::before(recorder.address, &issuer, "");
     let token = issuer.token("alice");
     let cases = grid::cases(&token);
-    assert!(cases.len() > 1900, "{}", cases.len());
+    assert!(cases.len() > 3400, "{}", cases.len());
     let (mut let_in, mut refused) = (0, 0);
     for case in &cases {
         let mut client = usher.connect();
@@ -716,5 +716,7 @@ fn e27_request_that_is_sent_twice() {
             assert_eq!(one.head, sent[0].head);
             assert_eq!(one.folded("x-user-id"), ["x-user-id: alice"]);
         }
+        // The app drops every second request of a connection; a good one is answered all the same.
+        stage.good();
     }
 }
