@@ -1,12 +1,14 @@
 //! The straight line: what happens to a request, in order. Whoever reads `Worker::handle`
 //! and `Worker::answer` has read the product.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::Version;
 
 use crate::announced::Announced;
 use crate::body::RequestBody;
+use crate::caught::caught;
 use crate::cors::{Grant, Rules};
 use crate::denial::{Denial, Reason};
 use crate::edge::{Arrival, Edge, Peer};
@@ -79,7 +81,8 @@ impl Worker {
         let mut grant = Grant::default();
         let (http2, grpc) = (head.version == Version::HTTP_2, respond::is_grpc(&head));
         let passage = self.answer(peer, head, (body, hints), &mut record, &mut grant);
-        let mut response = match passage.await {
+        let answered = caught(pin!(passage)).await;
+        let mut response = match answered {
             Ok(response) => response,
             Err(denial) => {
                 let mut response = match grpc {

@@ -21,6 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::caught::caught;
 use crate::cors::Grant;
 use crate::denial::Denial;
 use crate::drain::Guard;
@@ -178,7 +179,8 @@ impl Authorization for Checks {
         let mut record = Record::start(telemetry, head, || self.peer.to_string());
         record.door("ext_authz");
         let mut grant = Grant::default();
-        let judged = judge(&sidecar, question, &mut record, &mut grant).await;
+        let judged = judge(&sidecar, question, &mut record, &mut grant);
+        let judged = caught(pin!(judged)).await;
         let verdict = judged.unwrap_or_else(|denial| {
             let verdict = Verdict::deny(&denial, &grant);
             record.denied(denial);
