@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::forge_stage::{SIGNATURE, Stage, does_not_start, issuer_refused, payload};
+use super::forge_stage::{
+    SIGNATURE, Stage, does_not_start, issuer_refused, issuer_starts, payload, starts,
+};
 use super::vectors;
 use crate::accounts::stage::{CUSTOMER, REFRESH, Stage as Accounts};
 use crate::common::command::run;
 use crate::common::forge::{decode, encode};
-use crate::common::{App, Issuer, Signer, Usher};
+use crate::common::{App, Issuer, Served, Signer, Usher};
 
 /// The order of P-256.
 const ORDER: [u8; 32] = [
@@ -238,6 +240,16 @@ fn i04_keys_of_no_strength() {
         let token = stage.signer.seal(header, payload(&json!({})));
         stage.refuses("a key that is not there", &token, &["key_unknown"]);
     }
+    let skipped = stage.usher.metric("usher_keys_skipped{issuer=\"idp\"}");
+    assert_eq!(skipped, weak.len() as f64, "and it is counted");
+    // An exponent of 3 is small, and sound with this padding: the library has no fault that needs more.
+    let (pem, three) = small_exponent();
+    let stage = Stage::with_set(Signer::new("ES256", b""), &json!([three]), "[RS256, ES256]");
+    assert_eq!(stage.usher.metric("usher_keys{issuer=\"idp\"}"), 1.0);
+    let header = json!({ "alg": "RS256", "kid": "three" }).to_string();
+    let signed = format!("{}.{}", encode(header), encode(payload(&json!({}))));
+    let token = format!("{signed}.{}", encode(openssl_sign(&pem, signed.as_bytes())));
+    stage.passes("an exponent of 3", &token);
     // Alone they are no keys: usher says so and does not start.
     let folder = tempfile::tempdir().unwrap();
     for entry in &weak {
@@ -249,6 +261,56 @@ fn i04_keys_of_no_strength() {
         ));
         assert!(told.contains("no key that can be used"), "{told}");
     }
+    // Where others are beside them, each has its warning.
+    let app = App::start();
+    let file = folder.path().join("jwks.json");
+    std::fs::write(&file, json!({ "keys": entries }).to_string()).unwrap();
+    let served = Served::start(&format!(
+        "upstream: http://{}\nissuers: [{{ name: idp, issuer: '{}', audiences: [app], \
+         algorithms: [RS256, ES256, EdDSA], jwks_file: '{}' }}]\n",
+        app.address,
+        Issuer::NAME,
+        file.display()
+    ));
+    let warnings = served.log().matches("\"key skipped\"").count();
+    assert_eq!(warnings, weak.len(), "{}", served.log());
+    issuer_starts(&format!(
+        "issuer: a, audiences: [x], algorithms: [RS256, ES256, EdDSA], name: a, jwks_file: '{}'",
+        file.display()
+    ));
+}
+
+/// An RSA key whose public exponent is 3, and its entry in a set.
+fn small_exponent() -> (tempfile::NamedTempFile, Value) {
+    let pem = tempfile::NamedTempFile::new().unwrap();
+    let run = |arguments: &str| {
+        let words = arguments.split(' ');
+        let output = std::process::Command::new("openssl")
+            .args(words)
+            .arg(pem.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -pkeyopt rsa_keygen_pubexp:3 -out");
+    let modulus = run("rsa -noout -modulus -in");
+    let digits = modulus.trim().strip_prefix("Modulus=").unwrap();
+    let n = data_encoding::HEXUPPER.decode(digits.as_bytes()).unwrap();
+    let entry = json!({ "kty": "RSA", "kid": "three", "n": encode(n), "e": encode([3]) });
+    (pem, entry)
+}
+
+fn openssl_sign(pem: &tempfile::NamedTempFile, message: &[u8]) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), message).unwrap();
+    let output = std::process::Command::new("openssl")
+        .args(["dgst", "-sha256", "-sign"])
+        .args([pem.path(), file.path()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
 }
 
 #[test]
@@ -281,6 +343,7 @@ fn i05_weak_shared_secrets() {
     // There is no default that would be taken instead.
     let told = issuer_refused("name: a, issuer: me, audiences: [x], algorithms: [HS256]");
     assert!(told.contains("issuers[0]"), "{told}");
+    issuer_starts("name: a, audiences: [x], secret: kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4");
 }
 
 #[test]
@@ -482,4 +545,11 @@ fn i11_private_keys_in_files() {
         file.display()
     ));
     assert!(told.contains("private key"), "{told}");
+    // Each where it belongs.
+    starts(&own(""));
+    std::fs::write(&file, CUSTOMER.public_pem()).unwrap();
+    issuer_starts(&format!(
+        "issuer: a, name: a, audiences: [x], algorithms: [RS256], public_key_file: '{}'",
+        file.display()
+    ));
 }

@@ -10,7 +10,7 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::forge_stage::{NOW, SHAPE, Stage, issuer_refused, payload, payload_with};
+use super::forge_stage::{NOW, SHAPE, Stage, issuer_refused, issuer_starts, payload, payload_with};
 use crate::common::Signer;
 
 const SECRET: &[u8] = b"kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To6Qz3Wx0C";
@@ -252,6 +252,9 @@ fn q10_secrets_of_no_length() {
             "name: a, audiences: [x], algorithms: [{algorithm}], secret: {secret}"
         ));
         assert!(told.contains("too short"), "{algorithm}: {told}");
+        issuer_starts(&format!(
+            "name: a, audiences: [x], algorithms: [{algorithm}], secret: {secret}W"
+        ));
     }
 }
 
