@@ -56,6 +56,11 @@ impl Served {
         client.reply().expect("no answer from the admin listener")
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The bytes of memory that it has now.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));

@@ -56,6 +56,7 @@ fn answer_times(served: &Served, token: &str, many: usize) -> Vec<Duration> {
 #[test]
 fn g01_connections_that_say_nothing() {
     const EACH: usize = 1_000;
+    crate::memory::allow_files(8_000);
     let (app, issuer, authority) = (App::start(), Issuer::new(), Authority::new());
     let pair = authority.server("a", &["a.test"]);
     let (token, tls_port) = (issuer.token("alice"), free_port());
