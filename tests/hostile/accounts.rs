@@ -279,6 +279,7 @@ fn o08_refresh_token_of_another() {
         200,
         "and nothing has happened to it"
     );
+    serves(&stage, &usher);
 }
 
 #[test]
@@ -396,6 +397,7 @@ fn o11_page_of_another_site() {
         200,
         "nothing of that has used it"
     );
+    serves(&stage, &usher);
 }
 
 #[test]
@@ -414,6 +416,7 @@ fn o12_cookie_that_was_there_before() {
     for (who, token) in [(&ada, &ada.refresh), (&mallory, &mallory.refresh)] {
         assert_eq!(claims(&next(&renew(&usher, token)))["sub"], who.id());
     }
+    serves(&stage, &usher);
 }
 
 #[test]
@@ -476,6 +479,7 @@ fn o14_store_that_is_read_by_others() {
             assert!(!holds(secret), "who reads the store can make no token");
         }
     }
+    serves(&stage, &stage.usher());
 }
 
 #[test]
@@ -637,6 +641,7 @@ fn o17_ids_of_tokens() {
         tokens.contains("getrandom::fill(&mut jti)"),
         "the operating system's random bytes"
     );
+    serves(&stage, &usher);
 }
 
 #[test]
@@ -663,6 +668,7 @@ fn o18_keys_that_change() {
     // Equal keys for both, or one that an issuer has, are refused at the start.
     let told = does_not_start(&stage.yaml("", "", "").replace(ACCESS, REFRESH));
     assert!(told.contains("issued_tokens"), "{told}");
+    serves(&stage, &stage.usher());
 }
 
 /// How often the first of two is quicker, where both are asked in turn: one half, if nothing tells them

@@ -142,6 +142,7 @@ fn g02_head_that_drips() {
             .iter()
             .all(|one| one.target() == "/good")
     );
+    stage.good();
 }
 
 #[test]
@@ -164,6 +165,7 @@ fn g03_slow_body_and_slow_reader() {
     });
     stage.good();
     drop(reader);
+    stage.good();
 }
 
 #[test]
@@ -228,6 +230,7 @@ fn g05_huge_token() {
         "usher_requests_total{route=\"default\",outcome=\"denied\",reason=\"token_too_large\"}",
     );
     assert_eq!(refused, 4.0, "by their length alone");
+    stage.good();
 }
 
 /// Requests with bad tokens, all different, on a few connections, until told to stop.

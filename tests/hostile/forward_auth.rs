@@ -309,6 +309,7 @@ fn d09_injection_through_the_forwarded_host() {
     assert_eq!(app.last().header("x-forwarded-host"), Some("app.test"));
     let forwarded = app.last().header("forwarded").unwrap().to_owned();
     assert!(forwarded.ends_with("host=\"app.test\"") && !forwarded.contains("evil"));
+    usher.serves(&issuer.token("alice"));
 }
 
 #[test]
@@ -361,6 +362,7 @@ fn d10_client_address_is_spoofed() {
         usher.raw(head("GET", "/_usher/auth", &words));
         assert_eq!(usher.line(&path)["client"], *client, "{addresses}");
     }
+    usher.serves(&issuer.token("alice"));
 }
 
 #[test]
@@ -421,6 +423,7 @@ fn d13_identity_on_a_no_or_missing_on_a_yes() {
             no(&reply, dialect);
         }
     }
+    good(&usher);
 }
 
 #[test]
@@ -525,6 +528,7 @@ fn d17_grpc_question_without_a_path_or_with_odd_headers() {
         assert!(text.contains("failure_mode_allow: false"), "{file}");
         assert!(!text.contains("failure_mode_allow: true"), "{file}");
     }
+    usher.serves(&issuer.token("alice"));
 }
 
 #[test]

@@ -211,6 +211,7 @@ fn b08_answer_nominates_what_frames_it() {
     for name in ["connection", "keep-alive", "proxy-connection", "x-inner"] {
         assert_eq!(reply.header(name), None, "{name}");
     }
+    stage.good();
 }
 
 #[test]

@@ -1059,4 +1059,6 @@ fn f21_version_that_was_not_agreed_on() {
         .map(|one| one.line().to_owned())
         .collect();
     assert_eq!(targets, ["GET /x HTTP/1.1"; 4]);
+    client.send(format!("GET /x HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n"));
+    assert!(client.reply().unwrap().status == 200);
 }

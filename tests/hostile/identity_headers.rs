@@ -31,6 +31,7 @@ fn a01_client_supplies_the_identity_header() {
     let stage = Stage::routed();
     let (_, received) = stage.passes(stage.get("/x", "X-User-Id: root\r\n"));
     only(&received, Some("alice"));
+    stage.good();
 }
 
 #[test]
@@ -43,6 +44,7 @@ fn a02_identity_header_on_a_public_route() {
     // Nor does a good token make somebody of the caller where nobody asked for one.
     let (_, received) = stage.passes(stage.get("/public/x", "X-User-Id: root\r\n"));
     only(&received, None);
+    stage.good();
 }
 
 #[test]
@@ -52,6 +54,7 @@ fn a03_claim_is_absent_and_the_clients_value_stays() {
     let lines = format!("Authorization: Bearer {token}\r\nX-User-Email: ceo@x\r\n");
     let (_, received) = stage.passes(head("GET", "/x", &lines));
     assert_eq!(received.folded("x-user-email"), [""; 0]);
+    stage.good();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustls::{ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use usher::clock::{Clock, ManualClock};
 
-use super::forge_stage::{does_not_start, issuer_refused};
+use super::forge_stage::{does_not_start, issuer_refused, starts};
 use crate::common::app::{answer, bare};
 use crate::common::authority::Authority;
 use crate::common::forge::encode;
@@ -743,6 +743,9 @@ fn l14_server_that_does_not_prove_who_it_is() {
         "upstream: http://a:1\nissuers: [{ issuer: 'https://a.example', audiences: [x], fetch: { insecure: true } }]\n",
     );
     assert!(told.contains("insecure"), "there is no such switch: {told}");
+    starts(
+        "upstream: http://a:1\nissuers: [{ issuer: 'https://a.example', audiences: [x], fetch: { timeout: 2s } }]\n",
+    );
 }
 
 #[test]

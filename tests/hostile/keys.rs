@@ -419,6 +419,7 @@ fn i07_comparisons_take_constant_time() {
         crate::accounts::stage::renew(&usher, &ada.refresh).status,
         200
     );
+    stage.login(&usher, "good", json!({}));
 }
 
 #[test]

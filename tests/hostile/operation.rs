@@ -379,6 +379,7 @@ fn p05_ports_of_operators() {
             .replace("listen: 127.0.0.1:0", ""),
     );
     assert!(told.contains("admin") || told.contains("listen"), "{told}");
+    stage.passes("a good one", &stage.good());
 }
 
 #[test]
@@ -701,6 +702,7 @@ fn p09_half_a_reload() {
         401,
         "nothing has become public"
     );
+    serves("at last");
 }
 
 /// The numbers of a version.
@@ -796,6 +798,9 @@ fn p11_memory_that_others_read() {
         page.contains("core dump"),
         "docs/operations.md says nothing of core dumps"
     );
+    let good = Signer::new("HS256", secret.as_bytes()).token(r#"{"sub":"a"}"#);
+    client.send(request("/good", &good));
+    assert!(client.reply().unwrap().status == 200);
 }
 
 #[test]

@@ -412,6 +412,7 @@ fn m09_confirmation_that_is_lost() {
         (peers.asked_for("silent"), peers.asked_for("early")),
         (1, 1)
     );
+    serves(&usher, &app, "afterwards");
 }
 
 #[test]
@@ -673,6 +674,10 @@ fn m16_redis_that_does_not_prove_who_it_is() {
         told.contains("provisioner"),
         "there is no way around it: {told}"
     );
+    let usher = Usher::configured(&exness::yaml(&app, &with(&theirs.root), ""));
+    eventually("a good one", || {
+        (usher.get("/", &token("u", "u@e")).status == 200).then_some(())
+    });
 }
 
 #[test]

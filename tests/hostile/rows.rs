@@ -17,15 +17,22 @@ fn row_of(name: &str) -> Option<String> {
     (letter && number).then(|| row.to_ascii_uppercase())
 }
 
+/// The text of each file with tests.
+fn files() -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(root().join("tests/hostile")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push(fs::read_to_string(&path).unwrap());
+        }
+    }
+    texts
+}
+
 /// The tests below `tests/hostile`, by row.
 fn tests() -> BTreeMap<String, Vec<String>> {
     let mut tests: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for entry in fs::read_dir(root().join("tests/hostile")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).unwrap();
+    for text in files() {
         let mut before = "";
         for line in text.lines().map(str::trim) {
             let name = line.strip_prefix("fn ").unwrap_or_default();
@@ -38,6 +45,100 @@ fn tests() -> BTreeMap<String, Vec<String>> {
         }
     }
     tests
+}
+
+/// What makes a good request that has to pass, or starts with a good configuration: helpers that do so
+/// themselves, each in its file.
+const GOOD: [&str; 29] = [
+    "good(",
+    "serves(",
+    "serves_within(",
+    "passes(",
+    "passes_within(",
+    "refuses(",
+    "refuses_all(",
+    "refuses_lines(",
+    "refused(&stage",
+    "closes(",
+    "never_arrives(",
+    "keeps_the_id(",
+    "fates(",
+    "judge(",
+    "broken_heads(",
+    "broken_chunks(",
+    "recovers(",
+    "still_good(",
+    "answer_times(",
+    "served_good(",
+    "outage(",
+    "accepts(",
+    "starts(",
+    "issuer_starts(",
+    "LoggedIn::of(",
+    ".login(",
+    "gateways::",
+    ", 200)",
+    "== 200",
+];
+
+/// Tests at whose end nobody is left who could answer, with the reason.
+const WITHOUT: [(&str, &str); 6] = [
+    (
+        "e17_app_answers_early_and_its_connection_is_reused",
+        "bob's requests are the good ones, and usher has ended",
+    ),
+    (
+        "i03_tokens_of_wycheproof",
+        "each group has an usher of its own, and a good request at its end",
+    ),
+    (
+        "l08_status_of_the_answer",
+        "`outage` makes a good request after each answer",
+    ),
+    ("g12_end_while_the_app_hangs", "it is about usher's end"),
+    (
+        "i08_the_crate_with_the_timing_leak",
+        "it is about what is linked",
+    ),
+    ("p10_crates_with_known_flaws", "it is about what is linked"),
+];
+
+/// The last statement of a function, as rustfmt sets it.
+fn last_statement(body: &str) -> String {
+    let lines: Vec<_> = body.lines().collect();
+    let begins = |line: &&str| {
+        line.strip_prefix("    ").is_some_and(|rest| {
+            !rest.starts_with([' ', '}', ')', ']', '/', '.', '"']) && !rest.is_empty()
+        })
+    };
+    let last = lines.iter().rposition(begins).unwrap();
+    lines[last..].join("\n")
+}
+
+/// A defence that takes usher down is none: after each attack a good request passes, and beside each bad
+/// configuration a good one starts. So the last thing that a test does is that.
+#[test]
+fn every_test_of_a_row_ends_with_something_good() {
+    let (mut seen, mut without) = (0, BTreeSet::new());
+    for text in files() {
+        for function in text.split("#[test]\nfn ").skip(1) {
+            let name = function.split('(').next().unwrap();
+            if row_of(name).is_none() {
+                continue;
+            }
+            let body = function.split("\n}\n").next().unwrap();
+            let last = last_statement(body);
+            seen += 1;
+            if WITHOUT.iter().any(|(known, _)| *known == name) {
+                without.insert(name.to_owned());
+                continue;
+            }
+            let good = GOOD.iter().any(|word| last.contains(word));
+            assert!(good, "{name} ends with:\n{last}");
+        }
+    }
+    assert!(seen > 272, "{seen}");
+    assert_eq!(without.len(), WITHOUT.len(), "{without:?}");
 }
 
 /// The rows of the page, each with all of its line.
