@@ -213,3 +213,56 @@ async fn judge(
     record.answered(http::StatusCode::OK, None);
     Ok(verdict)
 }
+
+/// For `fuzz/`: the head and the peer of a question. The bytes are method, path, host, scheme and address, each
+/// on a line, and then header lines.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz(bytes: &[u8]) -> Option<(crate::head::Head, Peer)> {
+    use envoy_types::ext_authz::v3::pb::Address;
+    use envoy_types::pb::envoy::config::core::v3 as core;
+    use envoy_types::pb::envoy::service::auth::v3::attribute_context as context;
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let mut text = || String::from_utf8(lines.next()?.to_vec()).ok();
+    let (method, path, host, scheme) = (text()?, text()?, text()?, text()?);
+    let socket = core::SocketAddress {
+        address: text()?,
+        ..core::SocketAddress::default()
+    };
+    let header = |line: &[u8]| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        Some(core::HeaderValue {
+            key: String::from_utf8(line[..colon].to_vec()).ok()?,
+            raw_value: line[colon + 1..].to_vec(),
+            ..core::HeaderValue::default()
+        })
+    };
+    let headers = lines.filter_map(header).collect();
+    let http = context::HttpRequest {
+        method,
+        path,
+        host,
+        scheme,
+        header_map: Some(core::HeaderMap { headers }),
+        ..context::HttpRequest::default()
+    };
+    let address = core::Address {
+        address: Some(Address::SocketAddress(socket)),
+    };
+    let asked = CheckRequest {
+        attributes: Some(
+            envoy_types::pb::envoy::service::auth::v3::AttributeContext {
+                source: Some(context::Peer {
+                    address: Some(address),
+                    ..context::Peer::default()
+                }),
+                request: Some(context::Request {
+                    http: Some(http),
+                    ..context::Request::default()
+                }),
+                ..Default::default()
+            },
+        ),
+    };
+    let Question { head, peer } = Question::read(asked).ok()?;
+    Some((head, peer))
+}
