@@ -44,7 +44,11 @@ fn plain() -> String {
 
 /// Name and version of every crate that is linked.
 pub fn locked() -> Vec<(String, String)> {
-    let text = include_str!("../../Cargo.lock");
+    locked_in(include_str!("../../Cargo.lock"))
+}
+
+/// The same of another lock file.
+pub fn locked_in(text: &str) -> Vec<(String, String)> {
     let packages = text.split("[[package]]").skip(1);
     let value = |package: &str, key: &str| {
         let start = format!("{key} = \"");
@@ -436,7 +440,7 @@ fn q27_flaw_that_no_database_knows() {
     assert!(major >= 11, "{versions:?}");
     let rules = include_str!("../../deny.toml");
     assert!(
-        rules.contains(r#"{ crate = "jsonwebtoken:<11""#),
+        rules.contains(r#"{ crate = "jsonwebtoken:<11.1.0""#),
         "deny.toml does not ban it"
     );
     // The flaw: a time of the wrong type counted as none.
