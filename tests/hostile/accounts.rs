@@ -425,11 +425,13 @@ fn o13_answers_that_are_kept() {
     let usher = stage.usher();
     let ada = login(&usher, &stage.vouch("ada", json!({})));
     let refresh = LoggedIn::of(&ada).refresh;
+    let bob = stage.login(&usher, "bob", json!({}));
     for reply in [
         ada,
         renew(&usher, &refresh),
         renew(&usher, "junk"),
         login(&usher, "junk"),
+        post(&usher, SIGN_OUT, &json!({ "refreshToken": bob.refresh })),
     ] {
         assert_eq!(
             reply.header("cache-control"),
@@ -757,7 +759,13 @@ fn o19_guessing_who_is_there() {
         .yaml("", "", "")
         .replace("rate_limit: off", "rate_limit: { calls: 5, per: 1m }");
     let usher = Usher::with_clock(&counted, usher::clock::Clock::Manual(stage.clock.clone()));
-    let statuses: Vec<_> = (0..8).map(|_| login(&usher, "junk").status).collect();
+    let body = json!({ "userJwt": "junk" }).to_string();
+    // Whatever addresses a client says that it has.
+    let call = |n| {
+        let lines = format!("X-Forwarded-For: {n}.0.113.9\r\nX-Real-IP: {n}.0.113.9\r\n");
+        usher.raw(request(LOGIN, &body, &lines)).status
+    };
+    let statuses: Vec<_> = (1..9).map(call).collect();
     assert_eq!(statuses, [403, 403, 403, 403, 403, 429, 429, 429]);
     drop(usher);
     serves(&stage, &stage.usher());

@@ -5,7 +5,7 @@ use usher::clock::{Clock, ManualClock};
 
 use super::forge_stage::{NOW, SHAPE, Stage, claims, does_not_start, payload, payload_with};
 use crate::common::issuer::now;
-use crate::common::{App, Issuer, Usher};
+use crate::common::{App, Issuer, Peers, Usher};
 
 const CLAIM: &[&str] = &["claim_refused"];
 const EXPIRED: &[&str] = &["token_expired"];
@@ -359,20 +359,18 @@ fn j09_one_id_from_two_issuers() {
 
 #[test]
 fn j10_email_that_nobody_has_verified() {
-    let folder = tempfile::tempdir().unwrap();
+    let peers = Peers::with_engine();
+    peers.insert("owner", "v@e.test");
     let (app, issuer) = (App::start(), Issuer::new());
     let entry = issuer.yaml();
     let entry = entry.trim_end_matches(" }");
     let usher = Usher::configured(&format!(
-        "upstream: http://{}\nissuers: [{entry}, link_by_email: true }}]\n\
-         users: {{ directory: 'sqlite:{}', provisioner: direct, match: id_or_email }}\n",
+        "upstream: http://{}\nissuers: [{entry}, link_by_email: true, trust_email: false }}]\n{}",
         app.address,
-        folder.path().join("users.db").display()
+        peers.users("")
     ));
-    let owner = issuer.token_with(
-        "owner",
-        json!({ "email": "v@e.test", "email_verified": true }),
-    );
+    let says = |verified: Value| json!({ "email": "v@e.test", "email_verified": verified });
+    let owner = issuer.token_with("owner", says(json!(true)));
     assert_eq!(usher.get("/owner", &owner).status, 200);
     for verified in [
         json!(false),
@@ -382,13 +380,17 @@ fn j10_email_that_nobody_has_verified() {
         json!([true]),
         Value::Null,
     ] {
-        let claims = json!({ "email": "v@e.test", "email_verified": verified });
-        let thief = issuer.token_with("thief", claims);
+        let thief = issuer.token_with("thief", says(verified.clone()));
         assert_eq!(usher.get("/thief", &thief).status, 403, "{verified}");
         assert_eq!(usher.line("/thief")["reason"], "identity_conflict");
     }
-    assert_eq!(app.count(), 1);
+    assert_eq!((app.count(), peers.asked_for("thief")), (1, 0));
     assert_eq!(usher.get("/owner", &owner).status, 200);
+    // Whose issuer says that it is theirs gets the row.
+    let moved = issuer.token_with("moved", says(json!(true)));
+    assert_eq!(usher.get("/moved", &moved).status, 200);
+    assert_eq!(peers.asked_for("moved"), 1);
+    assert_eq!(usher.get("/moved", &moved).status, 200);
 }
 
 #[test]

@@ -378,7 +378,9 @@ fn l08_status_of_the_answer() {
     let trap = bare(move |_| {
         let _ = tell.send(());
     });
-    let redirect = |status: &str, to: &str| answer(status, &format!("location: {to}\r\n"), "");
+    // Good keys come with each, which are not to be read.
+    let set = Issuer::with_kid("theirs").jwks().to_string();
+    let redirect = |status: &str, to: &str| answer(status, &format!("location: {to}\r\n"), &set);
     outage(vec![
         ("204", b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
         ("301 to itself", redirect("301 Moved", "/keys")),
@@ -394,8 +396,9 @@ fn l08_status_of_the_answer() {
             "304 that nobody asked for",
             b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec(),
         ),
-        ("404", answer("404 Not Found", "", "{}")),
-        ("500", answer("500 Oops", "", "{}")),
+        ("404", answer("404 Not Found", "", &set)),
+        ("500", answer("500 Oops", "", &set)),
+        ("203", answer("203 Non-Authoritative Information", "", &set)),
         ("no HTTP", b"SSH-2.0-x\r\n\r\n".to_vec()),
     ]);
     assert!(told.try_recv().is_err(), "a redirect was followed");

@@ -908,11 +908,6 @@ fn p13_data_before_the_handshake() {
     );
     assert!(said.contains("Early data was not sent"), "{said}");
     assert!(app.received().iter().all(|one| one.target() != "/early"));
-    let server = include_str!("../../src/tls/server.rs");
-    assert!(
-        !server.contains("max_early_data_size"),
-        "nobody switches it on"
-    );
     passes_within(&usher, &issuer, &authority);
 }
 

@@ -239,7 +239,7 @@ fn m05_redis_refuses() {
         ),
     ];
     for (name, on, off) in refusals {
-        let before = peers.entries().len();
+        let (before, sent) = (peers.entries().len(), outcome(&usher, "sent"));
         let _: redis::Value = peers.wait(peers.house.redis.run(on));
         let id = format!("during-{name}");
         assert_eq!(
@@ -248,6 +248,7 @@ fn m05_redis_refuses() {
             "{name}"
         );
         assert_eq!(peers.entries().len(), before, "{name}: nothing was sent");
+        assert_eq!(outcome(&usher, "sent"), sent, "{name}: nor taken for sent");
         serves(&usher, &app, "known");
         let _: redis::Value = peers.wait(peers.house.redis.run(off));
         recovers(&usher, name);
@@ -273,12 +274,13 @@ fn m05_redis_refuses() {
         "ERR something that nobody knows",
     ] {
         let name = error.split(' ').next().unwrap();
-        let before = peers.entries().len();
+        let (before, sent) = (peers.entries().len(), outcome(&usher, "sent"));
         cut.refuse(Some(error));
         let id = format!("said-{name}");
         let new = token(&id, &format!("{id}@e"));
         assert_eq!(usher.get("/", &new).status, 503, "{name}");
         assert_eq!(peers.entries().len(), before, "{name}: nothing was sent");
+        assert_eq!(outcome(&usher, "sent"), sent, "{name}: nor taken for sent");
         serves(&usher, &app, "known");
         cut.refuse(None);
         // It was never taken for done: the next one asks anew, and is let in.
@@ -516,11 +518,12 @@ fn m12_consumer_that_has_stopped() {
     let usher = usher(
         &app,
         &peers,
-        "  first_sight: background\n  max_waiters: 50\n",
+        "  first_sight: background\n  wait: 5s\n  max_waiters: 50\n",
     );
     peers.insert("known", "known@e");
     serves(&usher, &app, "known");
     let mut client = usher.connect();
+    let begun = Instant::now();
     for n in 0..3_000 {
         let token = token(&format!("many-{n}"), &format!("many-{n}@e"));
         client.send(format!(
@@ -532,6 +535,9 @@ fn m12_consumer_that_has_stopped() {
     // usher trims nobody's stream; what it holds of them itself has an end.
     let sent = outcome(&usher, "sent");
     assert_eq!(peers.entries().len() as f64, sent);
+    // Nobody answers, so each is under way for `wait`, and fifty at one time.
+    let most = 50.0 * (begun.elapsed().as_secs_f64() / 5.0 + 2.0);
+    assert!(sent <= most, "{sent} sent, at most {most}");
     assert!(usher.metric("usher_user_waiters") <= 50.0);
     let commands: String = peers.wait(peers.house.redis.run(&["INFO", "commandstats"]));
     assert!(!commands.contains("cmdstat_xtrim"), "{commands}");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -194,4 +195,46 @@ fn every_place_in_the_tables_is_there() {
         }
     }
     assert!(places > 100, "{places}");
+}
+
+/// The page with the counts, and whether it counts right.
+#[test]
+fn the_counts_are_what_there_is() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let page = read("tests/hostile/README.md");
+    let told = |what: &str| -> usize {
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| {what}")));
+        let digits = line.unwrap().rsplit("| ").next().unwrap().replace(',', "");
+        digits.trim_end_matches(" |").parse().expect(what)
+    };
+    let rows = table();
+    let facts = rows.keys().filter(|row| row.starts_with('Q')).count();
+    assert_eq!(told("facts"), facts);
+    assert_eq!(told("rows"), rows.len() - facts);
+    assert_eq!(told("tests named"), tests().values().flatten().count());
+    let targets = fs::read_dir(root().join("fuzz/fuzz_targets")).unwrap();
+    assert_eq!(told("targets that are fuzzed"), targets.count());
+    let executions = |line: &str| -> Option<usize> {
+        line.split('|').nth(2)?.trim().replace(',', "").parse().ok()
+    };
+    let ran = read("fuzz/README.md");
+    let (_, last) = ran.split_once("## Last run").unwrap();
+    let executions: usize = last.lines().filter_map(executions).sum();
+    assert_eq!(told("inputs that they have read"), executions);
+}
+
+/// Each row has a defence that is taken out by `tests/hostile/mutants`, or a reason why there is none; and
+/// each line that it takes out is still there.
+#[test]
+fn every_row_has_its_mutant() {
+    let ran = Command::new("python3")
+        .args(["tests/hostile/mutants", "--check"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&ran.stdout);
+    let wrong = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{told}{wrong}");
 }

@@ -67,8 +67,8 @@ fn q01_claims_of_another_type() {
     assert!(accepts(&plain()));
     let stage = Stage::new();
     for (claim, values) in [
-        ("iss", ["7", "null", "{}", r#"[1,"evil"]"#]),
-        ("aud", ["7", "null", "{}", r#"[1,"other"]"#]),
+        ("iss", ["7", "null", "{}", r#"[1,"https://idp.test/"]"#]),
+        ("aud", ["7", "null", "{}", r#"[1,"app"]"#]),
     ] {
         for value in values {
             assert!(
