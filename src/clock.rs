@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where "now" comes from. Cheap to clone.
@@ -20,7 +20,7 @@ impl Clock {
     pub fn now(&self) -> i64 {
         match self {
             Self::System => system_millis().div_euclid(1000),
-            Self::Manual(clock) => clock.0.load(Ordering::SeqCst),
+            Self::Manual(clock) => clock.read(),
         }
     }
 
@@ -28,29 +28,52 @@ impl Clock {
     pub fn now_millis(&self) -> i64 {
         match self {
             Self::System => system_millis(),
-            Self::Manual(clock) => clock.0.load(Ordering::SeqCst).saturating_mul(1000),
+            Self::Manual(clock) => clock.0.seconds.load(Ordering::SeqCst).saturating_mul(1000),
         }
     }
 }
 
 /// A clock set by hand; every clone shows the same time.
 #[derive(Clone, Debug)]
-pub struct ManualClock(Arc<AtomicI64>);
+pub struct ManualClock(Arc<Hands>);
+
+#[derive(Debug)]
+struct Hands {
+    seconds: AtomicI64,
+    broken: AtomicBool,
+}
 
 impl ManualClock {
     /// A clock that shows `seconds` since 1970.
     pub fn new(seconds: i64) -> Self {
-        Self(Arc::new(AtomicI64::new(seconds)))
+        Self(Arc::new(Hands {
+            seconds: AtomicI64::new(seconds),
+            broken: AtomicBool::new(false),
+        }))
     }
 
     /// Sets the time, forwards or backwards.
     pub fn set(&self, seconds: i64) {
-        self.0.store(seconds, Ordering::SeqCst);
+        self.0.seconds.store(seconds, Ordering::SeqCst);
     }
 
     /// Moves the time by `seconds`.
     pub fn advance(&self, seconds: i64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
+        self.0.seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Whoever asks it for the second next panics, once: as close as a test comes to a bug that nobody
+    /// knows.
+    pub fn break_once(&self) {
+        self.0.broken.store(true, Ordering::SeqCst);
+    }
+
+    #[expect(clippy::panic, reason = "a test has asked for it")]
+    fn read(&self) -> i64 {
+        if self.0.broken.swap(false, Ordering::SeqCst) {
+            panic!("the clock is broken");
+        }
+        self.0.seconds.load(Ordering::SeqCst)
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | words | [`secret`], [`clock`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`pause`], [`cause`], [`revoked`], [`roots`] |
+//! | words | [`secret`], [`clock`], [`certificate`], [`denial`], [`fields`], [`head`], [`headers`], [`hints`], [`body`], [`wire`], [`identity`], [`user`], [`limit`], [`drain`], [`activity`], [`deadline`], [`caught`], [`stamp`], [`stream`], [`surroundings`], [`breaker`], [`pause`], [`cause`], [`revoked`], [`roots`] |
 //! | settings | [`config`] |
 //! | storage | [`database`], [`state`] |
 //! | abilities | [`identify`], [`users`], [`accounts`], [`revocation`], [`route`], [`edge`], [`tls`], [`telemetry`] |
@@ -32,6 +32,7 @@ mod assemble;
 pub mod body;
 pub mod breaker;
 pub mod cause;
+pub mod caught;
 pub mod certificate;
 pub mod cli;
 pub mod clock;

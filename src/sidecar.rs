@@ -3,12 +3,14 @@
 
 mod advice;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::{StatusCode, Version};
 
 use crate::announced::Announced;
 use crate::body::RequestBody;
+use crate::caught::caught;
 use crate::cors::{Grant, Rules};
 use crate::denial::{Denial, Reason};
 use crate::edge::{self, Edge, Peer};
@@ -88,11 +90,11 @@ impl Worker {
             Manner::Door(door) => {
                 let question = (peer, head);
                 let advice = self.sidecar.advise(door, question, &mut record, &mut grant);
-                advice.await
+                caught(pin!(advice)).await
             }
             Manner::Plain | Manner::Grpc => {
                 let passage = self.answer(peer, head, (body, hints), &mut record, &mut grant);
-                passage.await
+                caught(pin!(passage)).await
             }
         };
         let mut response = match answered {

@@ -19,7 +19,7 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 
 /// Lets this process, and those that it starts, have so many files open.
-fn allow_files(count: u32) {
+pub(crate) fn allow_files(count: u32) {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let files = limits
         .lines()

@@ -25,6 +25,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 
 use crate::aside;
+use crate::caught::caught;
 use crate::cors::Grant;
 use crate::denial::Denial;
 use crate::drain::Guard;
@@ -179,7 +180,8 @@ impl Authorization for Checks {
         let mut record = Record::start(&sidecar.telemetry, head, || self.peer.to_string());
         record.door("ext_authz");
         let mut grant = Grant::default();
-        let judged = judge(&sidecar, question, &mut record, &mut grant).await;
+        let judged = judge(&sidecar, question, &mut record, &mut grant);
+        let judged = caught(pin!(judged)).await;
         let verdict = judged.unwrap_or_else(|denial| {
             let verdict = Verdict::deny(&denial, &grant);
             record.denied(denial);
@@ -220,4 +222,57 @@ async fn judge(
     };
     record.answered(status, None);
     Ok(verdict)
+}
+
+/// For `fuzz/`: the head and the peer of a question. The bytes are method, path, host, scheme and address, each
+/// on a line, and then header lines.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz(bytes: &[u8]) -> Option<(crate::head::Head, Peer)> {
+    use envoy_types::ext_authz::v3::pb::Address;
+    use envoy_types::pb::envoy::config::core::v3 as core;
+    use envoy_types::pb::envoy::service::auth::v3::attribute_context as context;
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let mut text = || String::from_utf8(lines.next()?.to_vec()).ok();
+    let (method, path, host, scheme) = (text()?, text()?, text()?, text()?);
+    let socket = core::SocketAddress {
+        address: text()?,
+        ..core::SocketAddress::default()
+    };
+    let header = |line: &[u8]| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        Some(core::HeaderValue {
+            key: String::from_utf8(line[..colon].to_vec()).ok()?,
+            raw_value: line[colon + 1..].to_vec(),
+            ..core::HeaderValue::default()
+        })
+    };
+    let headers = lines.filter_map(header).collect();
+    let http = context::HttpRequest {
+        method,
+        path,
+        host,
+        scheme,
+        header_map: Some(core::HeaderMap { headers }),
+        ..context::HttpRequest::default()
+    };
+    let address = core::Address {
+        address: Some(Address::SocketAddress(socket)),
+    };
+    let asked = CheckRequest {
+        attributes: Some(
+            envoy_types::pb::envoy::service::auth::v3::AttributeContext {
+                source: Some(context::Peer {
+                    address: Some(address),
+                    ..context::Peer::default()
+                }),
+                request: Some(context::Request {
+                    http: Some(http),
+                    ..context::Request::default()
+                }),
+                ..Default::default()
+            },
+        ),
+    };
+    let Question { head, peer } = Question::read(asked).ok()?;
+    Some((head, peer))
 }

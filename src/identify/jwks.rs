@@ -211,3 +211,10 @@ fn digits(entry: &Map<String, Value>, name: &str) -> Result<Vec<u8>, BadKey> {
 fn bad<T>(reason: &str) -> Result<T, BadKey> {
     Err(BadKey(reason.to_owned()))
 }
+
+/// For `fuzz/`: how many keys of this set would be used, of how many entries.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz(body: &[u8]) -> Option<(usize, usize)> {
+    let parsed = parse(body, &Algorithm::ALL).ok()?;
+    Some((parsed.keys.len(), parsed.skipped.len()))
+}

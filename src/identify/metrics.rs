@@ -17,6 +17,7 @@ pub struct Metrics {
     refreshes: Family<RefreshLabels, Counter>,
     snapshots: Family<RefreshLabels, Counter>,
     keys: Family<IssuerLabels, Gauge>,
+    skipped: Family<IssuerLabels, Gauge>,
     fetched: Family<IssuerLabels, Gauge>,
     introspections: Family<RefreshLabels, Counter>,
     introspection_seconds: Seconds,
@@ -80,6 +81,11 @@ impl Metrics {
             self.snapshots.clone(),
         );
         registry.register("keys", "Keys in use by issuer", self.keys.clone());
+        registry.register(
+            "keys_skipped",
+            "Entries of an issuer's key set that are not used, as the set was read last",
+            self.skipped.clone(),
+        );
         registry.register_with_unit(
             "keys_fetched_timestamp",
             "When the keys in use were fetched, since 1970",
@@ -131,6 +137,7 @@ impl Metrics {
             issuer: name.to_owned(),
         };
         self.keys.remove(&issuer);
+        self.skipped.remove(&issuer);
         self.fetched.remove(&issuer);
         self.introspection_breaker.remove(&issuer);
     }
@@ -161,6 +168,7 @@ impl Metrics {
             unchanged: refreshes("unchanged"),
             failed: refreshes("failed"),
             keys: self.keys.get_or_create_owned(&issuer),
+            skipped: self.skipped.get_or_create_owned(&issuer),
             fetched: self.fetched.get_or_create_owned(&issuer),
         }
     }
@@ -186,6 +194,7 @@ pub(super) struct IssuerMetrics {
     pub(super) unchanged: Counter,
     pub(super) failed: Counter,
     keys: Gauge,
+    skipped: Gauge,
     fetched: Gauge,
 }
 
@@ -194,5 +203,10 @@ impl IssuerMetrics {
     pub(super) fn show(&self, keys: usize, fetched: i64) {
         self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
         self.fetched.set(fetched);
+    }
+
+    /// Shows how many entries of the set that was read are not used.
+    pub(super) fn show_skipped(&self, entries: usize) {
+        self.skipped.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 }

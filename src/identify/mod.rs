@@ -53,6 +53,10 @@ pub use self::bearer::{Asked, Bearer, Sources};
 pub use self::cookie::{remove as remove_cookie, values as cookie_values};
 pub use self::fingerprint::{Fingerprint, fingerprint};
 pub use self::inspect::{Inspected, inspect};
+#[cfg(feature = "fuzzing")]
+pub use self::introspection::fuzz as fuzz_introspection;
+#[cfg(feature = "fuzzing")]
+pub use self::jwks::fuzz as fuzz_key_set;
 pub use self::logout::Logout;
 pub use self::metrics::Metrics;
 pub use self::refresher::Refresher;

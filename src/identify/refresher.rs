@@ -322,6 +322,7 @@ impl Refresher {
         until: i64,
     ) -> Result<KeySet, String> {
         let parsed = jwks::parse(body, &self.algorithms).map_err(|error| error.to_string())?;
+        self.metrics.show_skipped(parsed.skipped.len());
         if let Some(current) = current
             && current.same_keys(&parsed.keys)
         {

@@ -78,7 +78,7 @@ fn keys(
             let urls: Result<_, _> = urls.iter().map(|url| parse(url)).collect();
             return refresher(issuer, Place::KeySet(urls?), fetch, making, owner);
         }
-        KeySource::JwksFile(path) => key_set(issuer, path)?,
+        KeySource::JwksFile(path) => key_set(issuer, path, making)?,
         KeySource::PublicKeyFile(path) => {
             let key = key::from_file(&read(path)?, &issuer.algorithms);
             vec![key.map_err(|error| format!("{}: {error}", path.display()))?]
@@ -108,9 +108,11 @@ fn own_key(issuer: &Issuer, pem: &Secret) -> Result<Vec<Key>, String> {
         .map_err(|error| error.to_string())
 }
 
-fn key_set(issuer: &Issuer, path: &Path) -> Result<Vec<Key>, String> {
+fn key_set(issuer: &Issuer, path: &Path, making: &Making<'_>) -> Result<Vec<Key>, String> {
     let parsed = jwks::parse(&read(path)?, &issuer.algorithms);
     let parsed = parsed.map_err(|error| format!("{}: {error}", path.display()))?;
+    let metrics = making.metrics.issuer(&issuer.name);
+    metrics.show_skipped(parsed.skipped.len());
     for skipped in &parsed.skipped {
         tracing::warn!(
             issuer = issuer.name,

@@ -300,3 +300,14 @@ pub(super) fn line(from: &mut impl BufRead) -> io::Result<Option<Line>> {
     let entry = text.and_then(|text| Entry::parse(text).ok());
     Ok(Some(Line { bytes, entry }))
 }
+
+/// For `fuzz/`: the entries in a file of these bytes, and how many of the bytes are whole lines.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(bytes: &[u8]) -> (Vec<Entry>, u64) {
+    let (mut from, mut entries, mut read) = (bytes, Vec::new(), 0);
+    while let Ok(Some((length, entry))) = line(&mut from) {
+        read += length;
+        entries.extend(entry);
+    }
+    (entries, read)
+}

@@ -36,6 +36,14 @@ pub use self::ask::{Ask, Unclear};
 pub use self::known::Report;
 pub use self::store::{Failure, Store, Stored};
 
+/// For `fuzz/`: the entries in these bytes, as Redis's answer and as a file; and how many of them are
+/// whole lines of the file.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz(bytes: &[u8]) -> (Vec<crate::revoked::Entry>, Vec<crate::revoked::Entry>, u64) {
+    let (in_file, read) = file::fuzz(bytes);
+    (reply::fuzz(bytes), in_file, read)
+}
+
 /// Why usher cannot start with this; the text holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError(pub String);

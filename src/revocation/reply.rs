@@ -71,6 +71,15 @@ fn strange() -> String {
     "redis answers something that no stream answers".to_owned()
 }
 
+/// For `fuzz/`: the entries in what Redis answers.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(bytes: &[u8]) -> Vec<Entry> {
+    let answers = redis::parse_redis_value(bytes).ok();
+    let lines = answers.and_then(|answer| read(answer).ok());
+    let entries = lines.into_iter().flatten();
+    entries.filter_map(|(_, entry)| entry).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

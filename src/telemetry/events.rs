@@ -24,4 +24,21 @@ pub fn start(settings: &Log) {
             .with_target(false)
             .try_init(),
     };
+    tell_panics();
+}
+
+/// A panic is an event as any. What it says may quote what somebody sent, so that only its place is told.
+fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let place = place.as_deref().unwrap_or("unknown");
+        let backtrace = std::backtrace::Backtrace::capture();
+        match backtrace.status() {
+            // Only where RUST_BACKTRACE asks for one.
+            std::backtrace::BacktraceStatus::Captured => {
+                tracing::error!(place, %backtrace, "a panic: please report it");
+            }
+            _ => tracing::error!(place, "a panic: please report it"),
+        }
+    }));
 }

@@ -1,7 +1,8 @@
-//! A way to a server that loses answers: what was sent arrives, and the connection breaks.
+//! A way to a server that loses what goes through it: an answer to what arrived, a question that then
+//! never arrives, or a question that is answered with an error in the server's place.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -9,9 +10,18 @@ use tokio::task::JoinHandle;
 
 pub struct Cut {
     port: u16,
-    /// How many answers to what holds the word are still to be lost.
-    lose: Arc<AtomicUsize>,
+    faults: Arc<Faults>,
     task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Faults {
+    /// How many answers to what holds the word are still to be lost.
+    lose: AtomicUsize,
+    /// How many questions that hold the word are still to be lost.
+    withhold: AtomicUsize,
+    /// What is said to whoever asks something that holds the word.
+    refuse: Mutex<Option<String>>,
 }
 
 impl Cut {
@@ -24,19 +34,19 @@ impl Cut {
     pub async fn before(to: &str, word: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = listener.local_addr().expect("an address").port();
-        let lose = Arc::new(AtomicUsize::new(0));
+        let faults = Arc::<Faults>::default();
         let to = to.to_owned();
         let task = tokio::spawn({
-            let lose = lose.clone();
+            let faults = faults.clone();
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     if let Ok(server) = TcpStream::connect(&to).await {
-                        tokio::spawn(carry(client, server, word, lose.clone()));
+                        tokio::spawn(carry(client, server, word, faults.clone()));
                     }
                 }
             }
         });
-        Self { port, lose, task }
+        Self { port, faults, task }
     }
 
     pub fn url(&self) -> String {
@@ -50,7 +60,18 @@ impl Cut {
 
     /// Loses the answers to the next such questions, one connection each.
     pub fn lose(&self, answers: usize) {
-        self.lose.store(answers, Ordering::SeqCst);
+        self.faults.lose.store(answers, Ordering::SeqCst);
+    }
+
+    /// Loses the next such questions before they arrive, and the connection of each with it.
+    pub fn withhold(&self, questions: usize) {
+        self.faults.withhold.store(questions, Ordering::SeqCst);
+    }
+
+    /// Answers such questions with this error of Redis from now on, in its place; or no longer.
+    pub fn refuse(&self, error: Option<&str>) {
+        let error = error.map(|text| format!("-{text}\r\n"));
+        *self.faults.refuse.lock().expect("not poisoned") = error;
     }
 }
 
@@ -64,7 +85,7 @@ async fn carry(
     mut client: TcpStream,
     mut server: TcpStream,
     word: &'static [u8],
-    lose: Arc<AtomicUsize>,
+    faults: Arc<Faults>,
 ) {
     let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
     let mut script = false;
@@ -72,13 +93,21 @@ async fn carry(
         tokio::select! {
             read = client.read(&mut asked) => {
                 let Ok(length @ 1..) = read else { return };
-                script |= asked[..length].windows(word.len()).any(|found| found == word);
+                let holds = asked[..length].windows(word.len()).any(|found| found == word);
+                if holds && take(&faults.withhold) {
+                    return;
+                }
+                let refusal = faults.refuse.lock().expect("not poisoned").clone();
+                if let Some(error) = refusal.filter(|_| holds) {
+                    if client.write_all(error.as_bytes()).await.is_err() { return }
+                    continue;
+                }
+                script |= holds;
                 if server.write_all(&asked[..length]).await.is_err() { return }
             }
             read = server.read(&mut answered) => {
                 let Ok(length @ 1..) = read else { return };
-                let lost = |left: usize| left.checked_sub(1);
-                if script && lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lost).is_ok() {
+                if script && take(&faults.lose) {
                     return;
                 }
                 script = false;
@@ -86,4 +115,11 @@ async fn carry(
             }
         }
     }
+}
+
+/// Whether there is one more to lose.
+fn take(left: &AtomicUsize) -> bool {
+    let one_less = |left: usize| left.checked_sub(1);
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+        .is_ok()
 }

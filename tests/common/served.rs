@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -55,6 +56,11 @@ impl Served {
         client.reply().expect("no answer from the admin listener")
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The bytes of memory that it has now.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
@@ -62,6 +68,20 @@ impl Served {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
         kilobytes.parse::<u64>().unwrap() * 1024
+    }
+
+    /// The processor time that it has taken, on all its threads.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
+        let stat = stat.expect("it runs");
+        // After the name, which may hold blanks, stand eleven numbers and then those two, in ticks.
+        let (_, rest) = stat.rsplit_once(") ").unwrap();
+        let ticks = rest
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|number| number.parse::<u64>().unwrap());
+        Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
     /// Tells it to end, as Kubernetes does.

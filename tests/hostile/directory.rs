@@ -3,15 +3,18 @@
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use usher::clock::{Clock, ManualClock};
 
 use super::forge_stage::does_not_start;
+use crate::accounts::stage::{LOGIN, LoggedIn, Stage as Accounts, request};
 use crate::common::app::bare;
 use crate::common::authority::Authority;
 use crate::common::exness::{self, VERIFY, post, token};
 use crate::common::issuer::now;
 use crate::common::postgres::Postgres;
 use crate::common::{App, Peers, Served, Usher, eventually};
+use crate::users::engine::Habits;
 
 /// PostgreSQL for the tests that break nothing; nobody creates users.
 fn peers() -> Arc<Peers> {
@@ -228,6 +231,29 @@ fn n05_row_that_is_not_there_yet() {
     }
     peers.insert("n05", "n05@e");
     assert_eq!(usher.get("/", &new).status, 200);
+    // Where somebody makes users, whoever the engine knows and the replica does not yet is waited for:
+    // asked once, looked for until the row is there, and never told that they are nobody.
+    let behind = Peers::start();
+    behind.start_engine(Habits {
+        says: Some("user Already Exist"),
+        row_after: Duration::from_millis(700),
+        ..Habits::default()
+    });
+    let usher = exness::usher(&app, &behind, "  wait: 5s\n", "");
+    let asked = Instant::now();
+    let mut clients: Vec<_> = (0..5)
+        .map(|_| exness::start_post(&usher, "/late", &token("late", "late@e")))
+        .collect();
+    for client in &mut clients {
+        assert_eq!(client.reply().unwrap().status, 200);
+    }
+    assert!(
+        asked.elapsed() >= Duration::from_millis(600),
+        "{:?}",
+        asked.elapsed()
+    );
+    assert_eq!(behind.asked_for("late"), 1);
+    usher.serves(&token("late", "late@e"));
 }
 
 #[test]
@@ -292,6 +318,26 @@ fn n07_two_who_insert_one_row() {
         .query_row("SELECT count(*) FROM users", [], |row| row.get(0))
         .unwrap();
     assert_eq!(rows, 5);
+    // The same in PostgreSQL, between two processes: external users, whom usher makes there itself.
+    let stage = Accounts::postgres();
+    let ushers = [stage.usher(), stage.usher()];
+    let mut clients: Vec<_> = (0..60)
+        .map(|n| {
+            let mut client = ushers[n % 2].connect();
+            let jwt = stage.vouch(&format!("n07-{}", n / 12), json!({}));
+            let body = json!({ "userJwt": jwt }).to_string();
+            client.send(request(LOGIN, &body, ""));
+            client
+        })
+        .collect();
+    let mut ids = std::collections::HashSet::new();
+    for client in &mut clients {
+        let one = LoggedIn::of(&client.reply().unwrap());
+        ids.insert(one.id().to_owned());
+    }
+    assert_eq!(ids.len(), 5, "each is one user, whoever came first");
+    assert_eq!(stage.number("SELECT count(*) FROM usher_users"), 5);
+    stage.login(&ushers[0], "n07-good", json!({}));
 }
 
 #[test]
@@ -300,6 +346,7 @@ fn n08_token_in_an_error_of_the_database() {
     let yaml = lookup(&app, &peers.house.postgres.url(), "")
         .replace("  preset: exness\n", "  table: nowhere\n");
     let yaml = yaml.split("endpoints:").next().unwrap().to_owned();
+    let yaml = format!("{yaml}routes: [{{ path: /good, first_sight: off }}]\n");
     let served = Served::all(&yaml, 1);
     let secret = token("n08-unmistakable", "n08@e");
     let mut client = served[0].connect();
@@ -320,4 +367,9 @@ fn n08_token_in_an_error_of_the_database() {
     for part in secret.split('.').chain(["postgres://"]) {
         assert!(!log.contains(part), "{part}");
     }
+    let mut client = served[0].connect();
+    client.send(format!(
+        "GET /good HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {secret}\r\n\r\n"
+    ));
+    assert_eq!(client.reply().unwrap().status, 200);
 }

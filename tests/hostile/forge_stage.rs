@@ -263,6 +263,27 @@ pub fn does_not_start(yaml: &str) -> String {
     }
 }
 
+/// A configuration that is nearly the one refused starts: so that the others are refused for what is wrong
+/// with them.
+#[track_caller]
+pub fn starts(yaml: &str) {
+    let text = format!("{yaml}\nlisten: 127.0.0.1:0\nadmin: off\n");
+    let loaded = usher::config::parse(&text, "test.yaml", &|_| None).unwrap_or_else(|problems| {
+        panic!("{problems:?}\n{text}");
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let bound = runtime.block_on(usher::bind(loaded.config, usher::Options::default()));
+    drop(bound.unwrap_or_else(|error| panic!("{error}\n{text}")));
+}
+
+/// The same with this one issuer.
+#[track_caller]
+pub fn issuer_starts(members: &str) {
+    starts(&format!(
+        "upstream: http://127.0.0.1:1\nissuers: [{{ {members} }}]\n"
+    ));
+}
+
 /// A start with this one issuer is refused; returns the complaint.
 #[track_caller]
 pub fn issuer_refused(members: &str) -> String {

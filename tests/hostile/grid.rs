@@ -19,6 +19,13 @@ const BYTES: [u8; 13] = [
     0x01, 0x04, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x1f, 0x20, 0x7f, 0xa0, 0xff,
 ];
 
+/// Every other byte that is no letter, digit or mark.
+fn other_bytes() -> impl Iterator<Item = u8> {
+    (0x01..=0x20)
+        .chain(0x7f..=0xff)
+        .filter(|byte| !BYTES.contains(byte))
+}
+
 /// Where the byte stands, as `@`.
 const PLACES: [&str; 10] = [
     "Transfer-Encoding:@chunked",
@@ -119,6 +126,16 @@ pub(super) fn cases(token: &str) -> Vec<Case> {
     });
     let named = NAMED.iter().map(|line| line.as_bytes().to_vec());
     let mut cases = Vec::new();
+    // The rest of the bytes, each at each place, in the one arrangement in which most would be fooled.
+    for place in &PLACES {
+        let (before, after) = place.split_once('@').unwrap();
+        for byte in other_bytes() {
+            let line = [before.as_bytes(), &[byte], after.as_bytes()].concat();
+            let body = format!("0\r\n\r\n{SMUGGLED}");
+            let length = format!("Content-Length: {}\r\n", body.len());
+            cases.push(case(token, &[length.as_bytes(), &line, b"\r\n"], &body));
+        }
+    }
     for line in lines.chain(named) {
         for body in [format!("0\r\n\r\n{SMUGGLED}"), SMUGGLED.to_owned()] {
             let length = format!("Content-Length: {}\r\n", body.len());

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::stage::{ROUTES, Stage, head};
+use super::stage::{ROUTES, Recorder, Stage, head};
 use crate::common::app::{Answer, answer};
 use crate::common::http2::Http2App;
 use crate::common::{App, Client, Issuer, Usher};
@@ -109,11 +109,35 @@ fn b05_connection_removes_managed_headers() {
         assert_eq!(received.header(name), Some(value), "{name}");
     }
     assert!(received.header("via").is_some());
-    assert_eq!(
-        received.header("x-mine"),
-        None,
-        "what is the client's may go"
+    // What is the client's may go, an id of the request among it, and nobody's word is made up.
+    for name in ["x-mine", "x-request-id", "x-real-ip", "connection"] {
+        assert_eq!(received.header(name), None, "{name}");
+    }
+    // Chunks stay chunks, read by the letter.
+    let (recorder, issuer) = (Recorder::start(), Issuer::new());
+    let usher = Usher::before(recorder.address, &issuer, "");
+    let token = issuer.token("alice");
+    let lines = format!(
+        "Authorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\
+         Connection: Transfer-Encoding, Content-Length, Host, Via, X-User-Id\r\n"
     );
+    let chunked = head("POST", "/x", &lines) + "4\r\nbody\r\n0\r\n\r\n";
+    assert_eq!(usher.raw(chunked).status, 200);
+    usher.serves(&token);
+    let whole = recorder.whole();
+    assert_eq!((whole.len(), whole[0].body.as_slice()), (2, &b"body"[..]));
+    assert_eq!(whole[0].all("transfer-encoding"), [b"chunked"]);
+    assert_eq!(whole[0].all("x-user-id"), [b"alice"]);
+    // Nor can a client behind a trusted proxy take away what that proxy says.
+    let stage = Stage::new("trusted_proxies: [127.0.0.1]");
+    let lines = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
+                 Connection: X-Forwarded-For, X-Forwarded-Proto\r\n";
+    let (_, received) = stage.passes(stage.get("/x", lines));
+    assert_eq!(
+        received.header("x-forwarded-for"),
+        Some("192.0.2.7, 127.0.0.1")
+    );
+    assert_eq!(received.header("x-forwarded-proto"), Some("https"));
     // The token counts, whatever is said of it.
     let nominated = "Connection: Authorization\r\n";
     keeps_the_id(&stage, nominated);
@@ -148,9 +172,15 @@ fn b06_hop_by_hop_headers_are_forwarded() {
             assert_eq!(received.folded(name), [""; 0], "{name}");
         }
     }
-    // Trailers are announced to the app where the client takes them, and nothing else is.
-    let (_, received) = stage.passes(stage.get("/x", "TE: trailers, gzip\r\nConnection: TE\r\n"));
+    // Trailers are announced to the app where the client takes them, and nothing else is. What the
+    // client announces of its own ones is no field of the connection (RFC 9110 §6.6.2).
+    let (_, received) = stage.passes(stage.get(
+        "/x",
+        "TE: trailers, gzip\r\nConnection: TE\r\nTrailer: X-Sum\r\n",
+    ));
     assert_eq!(received.all("te"), ["trailers"]);
+    assert_eq!(received.all("trailer"), ["X-Sum"]);
+    stage.good();
 }
 
 #[test]
@@ -181,6 +211,7 @@ fn b08_answer_nominates_what_frames_it() {
     for name in ["connection", "keep-alive", "proxy-connection", "x-inner"] {
         assert_eq!(reply.header(name), None, "{name}");
     }
+    stage.good();
 }
 
 #[test]

@@ -7,15 +7,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::forge_stage::{NOW, Stage, does_not_start, issuer_refused, payload};
+use super::forge_stage::{NOW, Stage, does_not_start, issuer_refused, payload, starts};
 use super::stack::locked;
-use crate::accounts::stage::{REFRESH, Stage as Accounts};
+use crate::accounts::stage::{
+    ACCESS, CUSTOMER, LOGIN, LoggedIn, REFRESH, RENEW, SIGN_OUT, Stage as Accounts,
+};
 use crate::common::authority::Authority;
 use crate::common::command::{Running, usher as command};
 use crate::common::forge::encode;
-use crate::common::{App, Client, Issuer, Signer, Usher, eventually, tls};
+use crate::common::issuer::now;
+use crate::common::{
+    App, Client, Introspector, Issuer, Mood, Peers, Signer, Usher, eventually, tls,
+};
 
 /// usher that speaks TLS for `a.test`.
 fn within_tls(app: &App, issuer: &Issuer, authority: &Authority) -> Usher {
@@ -61,53 +66,159 @@ fn request(path: &str, token: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
+/// Everything that usher knows a secret of, at the level that tells most, while all is well and while
+/// nothing is.
 #[test]
 fn p01_secrets_in_the_log() {
+    const REDIS: &str = "redis-5Hs9Lc2Pj7Ga4Ue8";
+    const POSTGRES: &str = "postgres-5Hs9Lc2Pj7Ga4Ue8";
+    const CLIENT: &str = "client-5Hs9Lc2Pj7Ga4Ue8Ri1To6";
+    let mut peers = Peers::with_engine();
     let stage = Accounts::sqlite();
+    let opaque = Introspector::start();
+    let rule = format!(">{REDIS}");
+    let words = ["ACL", "SETUSER", "usher", "on", &rule, "~*", "&*", "+@all"];
+    let _: redis::Value = peers.wait(peers.house.redis.run(&words));
+    let redis = peers
+        .house
+        .redis
+        .url()
+        .replace("redis://", &format!("redis://usher:{REDIS}@"));
+    let postgres = peers.house.postgres.url();
+    let postgres = postgres.replace(":app@", &format!(":{POSTGRES}@"));
+    assert!(redis.contains(REDIS) && postgres.contains(POSTGRES));
     let path = stage.folder.path().join("usher.yaml");
-    let more = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nlog: { level: trace }\n\
-                tokens: { from: [authorization, { cookie: c }, { query: q }] }\n";
-    std::fs::write(&path, stage.yaml("", "", more)).unwrap();
+    let introspected = format!(
+        ", {{ name: opaque, audiences: [app], introspection: {{ url: '{}', client_id: usher, client_secret: \"{CLIENT}\" }} }}]",
+        opaque.url()
+    );
+    let more = format!(
+        "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nlog: {{ level: trace }}\n\
+         tokens: {{ from: [authorization, {{ cookie: c }}, {{ query: q }}] }}\n\
+         users:\n  directory: \"{postgres}\"\n  preset: exness\n  shared_ids: true\n  provisioner: \"{redis}\"\n  wait: 3s\n\
+         routes: [{{ path: /feed/**, projects: acme, first_sight: off }}, {{ path: /good, first_sight: off }}]\n"
+    );
+    let text = stage.yaml("", "", &more);
+    let text = text.replacen("}]\naccounts", &format!("}}{introspected}\naccounts"), 1);
+    std::fs::write(&path, text).unwrap();
     let running = Running::start(&mut command(&["serve", "--config", path.to_str().unwrap()]));
+    std::thread::sleep(Duration::from_secs(2));
+    eprintln!("XX {}", running.err());
     let address = running.address("listening");
     let (good, bad) = (
         stage.issuer.token("alice"),
         Issuer::new().token("eve-unmistakable"),
     );
-    let refresh = Signer::new("HS256", REFRESH.as_bytes()).token(r#"{"sub":"unmistakable"}"#);
-    for (target, lines) in [
-        ("/".to_owned(), format!("Authorization: Bearer {good}\r\n")),
-        ("/".to_owned(), format!("Authorization: Bearer {bad}\r\n")),
-        ("/".to_owned(), format!("Authorization: Basic {bad}\r\n")),
-        ("/".to_owned(), format!("Authorization : Bearer {good}\r\n")),
-        (
-            "/".to_owned(),
-            format!("Cookie: c={good}; __Host-usher-refresh={refresh}\r\n"),
-        ),
-        (format!("/?q={good}"), String::new()),
-        (format!("/%zz?q={good}"), String::new()),
-        (format!("http://x/?q={good}"), String::new()),
-    ] {
+    let reference = "opaque-0123456789-unmistakable";
+    opaque.tell(
+        reference,
+        json!({ "active": true, "sub": "ref", "aud": "app", "email": "r@e", "exp": now() + 600 }),
+    );
+    let ask = |method: &str, target: &str, lines: &str, body: &str| {
         let mut client = Client::connect(address);
+        let length = body.len();
         client.send(format!(
-            "GET {target} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{lines}\r\n"
+            "{method} {target} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: {length}\r\n{lines}\r\n{body}"
         ));
-        assert!(client.reply().is_some(), "{target}");
-    }
+        client.reply().unwrap_or_else(|| panic!("{target}"))
+    };
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    // Keys, users, sessions: each is used, so that there is something to tell.
+    assert_eq!(ask("GET", "/", &bearer(&good), "").status, 200);
+    assert_eq!(ask("GET", "/", &bearer(reference), "").status, 200);
+    let json_kind = "Content-Type: application/json\r\n";
+    let jwt = CUSTOMER.token(
+        json!({ "sub": "ada", "iss": "acme", "exp": now() + 300, "userData": {} }).to_string(),
+    );
+    let login = ask(
+        "POST",
+        LOGIN,
+        json_kind,
+        &json!({ "userJwt": jwt }).to_string(),
+    );
+    let ada = LoggedIn::of(&login);
+    assert_eq!(ask("GET", "/feed/1", &bearer(&ada.access), "").status, 200);
+    let renewed = ask(
+        "POST",
+        RENEW,
+        json_kind,
+        &json!({ "refreshToken": ada.refresh }).to_string(),
+    );
+    assert_eq!(renewed.status, 200);
+    let renewed: Value = serde_json::from_str(&renewed.body).unwrap();
+    let second = renewed["refreshToken"].as_str().unwrap().to_owned();
+    let sent = Signer::new("HS256", REFRESH.as_bytes()).token(r#"{"sub":"unmistakable"}"#);
+    let odd = [
+        ("/", bearer(&bad)),
+        ("/", format!("Authorization: Basic {bad}\r\n")),
+        ("/", bearer("opaque-that-nobody-knows")),
+        ("/", format!("Authorization : Bearer {good}\r\n")),
+        (
+            "/",
+            format!("Cookie: c={good}; __Host-usher-refresh={sent}\r\n"),
+        ),
+        (&format!("/?q={good}"), String::new()),
+        (&format!("/%zz?q={good}"), String::new()),
+        (&format!("http://x/?q={good}"), String::new()),
+    ];
+    let go_through = || {
+        for (target, lines) in &odd {
+            ask("GET", target, lines, "");
+        }
+        for (path, body) in [
+            (LOGIN, json!({ "userJwt": bad })),
+            (LOGIN, json!({ "userJwt": jwt, "junk": second })),
+            (RENEW, json!({ "refreshToken": sent })),
+            (SIGN_OUT, json!({ "refreshToken": sent })),
+        ] {
+            ask("POST", path, json_kind, &body.to_string());
+        }
+    };
+    go_through();
+    // Nobody is there any more who could be asked, and that is told with all that is known of it.
+    peers.house.redis.kill();
+    peers.house.postgres.kill();
+    opaque.set_mood(Mood::Bytes(b"SSH-2.0-x\r\n\r\n".to_vec()));
+    let new = stage.issuer.token("somebody-new");
+    assert_eq!(ask("GET", "/", &bearer(&new), "").status, 503);
+    assert_eq!(
+        ask("GET", "/", &bearer("opaque-another-one-0123456789"), "").status,
+        503
+    );
+    go_through();
+    let report = {
+        let admin = running.address("admin: /livez /readyz /metrics");
+        ["/readyz", "/metrics"].map(|path| {
+            let mut client = Client::connect(admin);
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            client.reply().unwrap().body
+        })
+    };
     let written = eventually("the lines", || {
         let (out, err) = (running.out(), running.err());
-        (out.lines().count() >= 6).then_some(out + &err)
+        (out.lines().count() >= 2 * odd.len() && err.contains("TRACE")).then_some(out + &err)
     });
-    assert!(
-        written.contains("\"kind\":\"access\"") && written.contains("listening"),
-        "{written}"
-    );
-    let parts = [&good, &bad, &refresh]
-        .into_iter()
-        .flat_map(|token| token.split('.').skip(1));
-    for secret in parts.chain([REFRESH, crate::accounts::stage::ACCESS]) {
+    let written = written + &report.concat();
+    for told in ["\"kind\":\"access\"", "listening", "breaker", "usher_keys"] {
+        assert!(written.contains(told), "{told}");
+    }
+    let mut secrets = vec![REDIS, POSTGRES, CLIENT, ACCESS, REFRESH, reference];
+    for token in [
+        &good,
+        &bad,
+        &sent,
+        &new,
+        &jwt,
+        &ada.access,
+        &ada.refresh,
+        &second,
+    ] {
+        secrets.extend(token.split('.').skip(1));
+    }
+    for secret in secrets {
         assert!(!written.contains(secret), "{secret} was written");
     }
+    assert_eq!(ask("GET", "/good", &bearer(&good), "").status, 200);
 }
 
 #[test]
@@ -145,6 +256,7 @@ fn p02_lines_of_their_own() {
     let obeyed = |c: char| c != '\n' && (c.is_control() || "\u{2028}\u{202e}".contains(c));
     assert!(!text.contains(obeyed), "{text:?}");
     assert_eq!(stage.usher.lines().len(), answered + 2, "one line for each");
+    stage.passes("a good one", &stage.good());
 }
 
 #[test]
@@ -267,6 +379,7 @@ fn p05_ports_of_operators() {
             .replace("listen: 127.0.0.1:0", ""),
     );
     assert!(told.contains("admin") || told.contains("listen"), "{told}");
+    stage.passes("a good one", &stage.good());
 }
 
 #[test]
@@ -323,6 +436,107 @@ fn p06_weak_or_odd_handshakes() {
     passes_within(&usher, &issuer, &authority);
 }
 
+/// Names of a client's certificate are what its authority has signed, which may be anything; they become
+/// headers, and no other header than theirs.
+#[test]
+fn p06_names_of_certificates() {
+    let (app, issuer) = (App::start(), Issuer::new());
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let usher = Usher::start(
+        &app,
+        &issuer,
+        &format!(
+            "listen: {{ address: '127.0.0.1:0', tls: {{ {}, client_ca_file: '{}' }} }}\n\
+             headers: {{ X-User-Id: id, X-Dns: certificate.dns, X-Uri: certificate.uri, \
+             X-Mail: certificate.email, X-Subject: certificate.subject }}\n",
+            servers.server("a", &["a.test"]).yaml(),
+            clients.root.display()
+        ),
+    );
+    let text = |text: &str| rcgen::string::Ia5String::try_from(text).unwrap();
+    let dns = |name: &str| rcgen::SanType::DnsName(text(name));
+    let token = issuer.token("alice");
+    let table: [(&str, Vec<rcgen::SanType>, Option<&str>); 7] = [
+        ("plain", vec![dns("good.test")], Some("good.test")),
+        // Where C reads to the first NUL, this is another name.
+        (
+            "nul",
+            vec![dns("good.test\0.evil.test")],
+            Some("good.test%00.evil.test"),
+        ),
+        (
+            "lines",
+            vec![dns("good.test\r\nX-User-Id: root")],
+            Some("good.test%0D%0AX-User-Id: root"),
+        ),
+        (
+            "controls",
+            vec![dns("a\x1b[2J\x7fb\t")],
+            Some("a%1B[2J%7Fb%09"),
+        ),
+        ("blanks", vec![dns(" good.test ")], Some("%20good.test%20")),
+        // A comma would be two names, and is none; the others stay.
+        ("comma", vec![dns("good.test,root.test")], None),
+        (
+            "two",
+            vec![dns("one.test"), dns("a,b"), dns("two.test")],
+            Some("one.test,two.test"),
+        ),
+    ];
+    for (file, names, wanted) in table {
+        let own = clients.client_named(file, names);
+        let config = tls::client(&servers.root, Some(&own));
+        let mut client = Client::over_tls(tls::connect(usher.address, "a.test", &config).unwrap());
+        client.send(request("/x", &token));
+        assert_eq!(client.reply().unwrap().status, 200, "{file}");
+        let received = app.last();
+        assert_eq!(received.header("x-dns"), wanted, "{file}");
+        assert_eq!(received.folded("x-user-id"), ["x-user-id: alice"], "{file}");
+    }
+    // The same of the other kinds, and of the subject.
+    let hostile = "a\0b\r\nX-User-Id: root";
+    let names = vec![
+        rcgen::SanType::URI(text(&format!("spiffe://{hostile}"))),
+        rcgen::SanType::Rfc822Name(text(&format!("ada@{hostile}"))),
+    ];
+    let own = clients.client_named("ada\r\nX-User-Id: root", names);
+    let config = tls::client(&servers.root, Some(&own));
+    let mut client = Client::over_tls(tls::connect(usher.address, "a.test", &config).unwrap());
+    client.send(request("/x", &token));
+    assert_eq!(client.reply().unwrap().status, 200);
+    let received = app.last();
+    let encoded = "a%00b%0D%0AX-User-Id: root";
+    assert_eq!(
+        received.header("x-uri"),
+        Some(format!("spiffe://{encoded}").as_str())
+    );
+    assert_eq!(
+        received.header("x-mail"),
+        Some(format!("ada@{encoded}").as_str())
+    );
+    assert_eq!(
+        received.header("x-subject"),
+        Some("CN=ada%0D%0AX-User-Id: root")
+    );
+    assert_eq!(received.folded("x-user-id"), ["x-user-id: alice"]);
+    // Without a certificate, and with one of another authority, nobody gets in here.
+    for config in [
+        tls::client(&servers.root, None),
+        tls::client(&servers.root, Some(&servers.client("other"))),
+    ] {
+        if let Ok(session) = tls::connect(usher.address, "a.test", &config) {
+            let mut client = Client::over_tls(session);
+            client.send(request("/x", &token));
+            assert!(client.reply().is_none());
+        }
+    }
+    let own = clients.client("good");
+    let config = tls::client(&servers.root, Some(&own));
+    let mut client = Client::over_tls(tls::connect(usher.address, "a.test", &config).unwrap());
+    client.send(request("/good", &token));
+    assert_eq!(client.reply().unwrap().status, 200);
+}
+
 #[test]
 fn p07_certificates_in_headers() {
     let stage = Stage::new();
@@ -359,6 +573,7 @@ fn p07_certificates_in_headers() {
     let lines = format!("Client-Cert: :AAAA:\r\nX-Forwarded-Client-Cert: Hash={thumbprint}\r\n");
     assert_eq!(stage.usher.get_with("/bound", &bound, &lines).status, 401);
     assert_eq!(stage.usher.line("/bound")["reason"], "certificate_mismatch");
+    stage.passes("a good one", &stage.good());
 }
 
 #[test]
@@ -414,6 +629,15 @@ fn p08_typing_errors() {
         let told = does_not_start(&format!("{base}{wrong}\n"));
         assert!(told.contains(phrase), "{wrong}: {told}");
     }
+    // Each of them, rightly spelt.
+    starts(&format!(
+        "{}routes: [{{ path: /a, access: public }}, {{ path: /b, require: {{ roles: [admin] }} }}]\n\
+         trusted_proxies: [10.0.0.0/8]\nheaders: {{ X-User-Id: id }}\n",
+        base.replace(
+            "[x]",
+            "[x], require: { type: [access] }, algorithms: [RS256]"
+        )
+    ));
 }
 
 #[test]
@@ -478,6 +702,7 @@ fn p09_half_a_reload() {
         401,
         "nothing has become public"
     );
+    serves("at last");
 }
 
 /// The numbers of a version.
@@ -505,7 +730,34 @@ fn p10_crates_with_known_flaws() {
             assert!(version(found) >= floor, "{name} {found} is below {floor:?}");
         }
     }
-    assert!(floors >= 20, "{floors}");
+    assert!(floors >= 28, "{floors}");
+    // What the fuzz targets are built of is held to the same.
+    let fuzz = super::stack::locked_in(include_str!("../../fuzz/Cargo.lock"));
+    for (name, found) in fuzz {
+        let banned = |rule: &&str| rule.contains(&format!("{{ crate = \"{name}\","));
+        assert!(
+            !rules.lines().any(|rule| banned(&rule)),
+            "fuzz/Cargo.lock: {name} {found}"
+        );
+        let marker = format!("{{ crate = \"{name}:<");
+        if let Some(rule) = rules
+            .lines()
+            .find_map(|rule| rule.trim().strip_prefix(&marker))
+        {
+            let mut floor = version(rule.split('"').next().unwrap());
+            floor.resize(3, 0);
+            assert!(
+                version(&found) >= floor,
+                "fuzz/Cargo.lock: {name} {found} is below {floor:?}"
+            );
+        }
+    }
+    // And RustSec's database is asked about both, where there is a copy of it.
+    let run = include_str!("../run");
+    assert!(
+        run.contains("checks+=(advisories)")
+            && run.contains("--manifest-path fuzz/Cargo.toml --config deny.toml check")
+    );
     assert!(
         rules.contains("unknown-registry = \"deny\"") && rules.contains("unknown-git = \"deny\"")
     );
@@ -573,6 +825,9 @@ fn p11_memory_that_others_read() {
         page.contains("core dump"),
         "docs/operations.md says nothing of core dumps"
     );
+    let good = Signer::new("HS256", secret.as_bytes()).token(r#"{"sub":"a"}"#);
+    client.send(request("/good", &good));
+    assert!(client.reply().unwrap().status == 200);
 }
 
 #[test]
@@ -599,14 +854,14 @@ fn p12_what_a_refusal_tells() {
         ]
     };
     let mut answers = std::collections::BTreeSet::new();
-    let mut times = [Duration::ZERO; 3];
+    let mut times = [const { Vec::new() }; 3];
     let mut client = stage.usher.connect();
-    for n in 0..200 {
+    for n in 0..1_000 {
         for (kind, token) in kinds(n).into_iter().enumerate() {
             let begun = Instant::now();
             client.send(request("/", &token));
             let reply = client.reply().unwrap();
-            times[kind] += begun.elapsed();
+            times[kind].push(begun.elapsed());
             let lines = reply.head.lines().filter(|line| !line.starts_with("date:"));
             answers.insert(format!(
                 "{}\n{}",
@@ -616,11 +871,17 @@ fn p12_what_a_refusal_tells() {
         }
     }
     assert_eq!(answers.len(), 1, "{answers:#?}");
-    // An unknown key costs no signature, which whoever can read the key set knows anyway.
+    // The time tells as much as the page says: a signature is looked at for a key that is known, whether
+    // it is good or not, and none for one that is not, which whoever can read the key set knows anyway.
+    let [unknown, forged, expired] = times.map(|mut times| {
+        times.sort();
+        times[500]
+    });
     assert!(
-        times.iter().all(|time| *time < Duration::from_secs(20)),
-        "{times:?}"
+        forged < expired * 2 && expired < forged * 2,
+        "{forged:?} {expired:?}"
     );
+    assert!(unknown < forged * 2, "{unknown:?} {forged:?}");
     stage.passes("a good one", &stage.good());
 }
 
@@ -647,11 +908,6 @@ fn p13_data_before_the_handshake() {
     );
     assert!(said.contains("Early data was not sent"), "{said}");
     assert!(app.received().iter().all(|one| one.target() != "/early"));
-    let server = include_str!("../../src/tls/server.rs");
-    assert!(
-        !server.contains("max_early_data_size"),
-        "nobody switches it on"
-    );
     passes_within(&usher, &issuer, &authority);
 }
 

@@ -1,6 +1,7 @@
 //! What the process needs of the machine, and how its file is linked.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -138,35 +139,27 @@ fn nothing_but_its_state_is_written_and_no_right_is_needed() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The profiles differ in optimisation, not in how the linker is called: what holds for this file
-/// holds for the one that is shipped.
+/// Of the file that these tests run, and of each that was built to be shipped, where there is one. The
+/// profiles differ in optimisation, not in how the linker is called: what holds for one holds for all.
 #[test]
 fn the_file_is_position_independent_and_its_tables_are_read_only() {
-    let file = env!("CARGO_BIN_EXE_usher");
-    let head = run("readelf", &["--file-header", "--wide", file]);
-    assert!(
-        head.contains("DYN (Position-Independent Executable file)"),
-        "{head}"
-    );
-    let segments = run("readelf", &["--program-headers", "--wide", file]);
-    assert!(segments.contains("GNU_RELRO"), "{segments}");
-    let stack = segments
-        .lines()
-        .find(|line| line.contains("GNU_STACK"))
-        .expect(&segments);
-    assert!(stack.contains("RW ") && !stack.contains("RWE"), "{stack}");
-    let writable_code = segments
-        .lines()
-        .filter(|line| line.contains("LOAD") && line.contains("RWE"));
-    assert_eq!(writable_code.count(), 0, "{segments}");
-    let dynamic = run("readelf", &["--dynamic", "--wide", file]);
-    let now = dynamic
-        .lines()
-        .any(|line| line.contains("BIND_NOW") || line.contains("FLAGS_1") && line.contains("NOW"));
-    assert!(
-        now,
-        "full RELRO needs symbols bound at the start: {dynamic}"
-    );
+    let own = env!("CARGO_BIN_EXE_usher");
+    let target = Path::new(own).parent().and_then(Path::parent).unwrap();
+    is_hardened(own);
+    for profile in ["release", "dist"] {
+        let file = target.join(profile).join("usher");
+        match file.exists() {
+            true => is_hardened(file.to_str().unwrap()),
+            false => {
+                // Past what the test runner captures.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "\n=== {} is not built: RELRO and PIE were NOT looked for in it ===",
+                    file.display()
+                );
+            }
+        }
+    }
     // Nothing in the build changes that for what is shipped.
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let cargo = fs::read_to_string(root.join("Cargo.toml")).unwrap();
@@ -181,5 +174,37 @@ fn the_file_is_position_independent_and_its_tables_are_read_only() {
             && fs::read_to_string(root.join("src/lib.rs"))
                 .unwrap()
                 .contains("#![forbid(unsafe_code)]")
+    );
+}
+
+/// Position independent, its tables read-only after the start, no stack that runs, no code to write to.
+#[track_caller]
+fn is_hardened(file: &str) {
+    let head = run("readelf", &["--file-header", "--wide", file]);
+    assert!(
+        head.contains("DYN (Position-Independent Executable file)"),
+        "{file}: {head}"
+    );
+    let segments = run("readelf", &["--program-headers", "--wide", file]);
+    assert!(segments.contains("GNU_RELRO"), "{file}: {segments}");
+    let stack = segments
+        .lines()
+        .find(|line| line.contains("GNU_STACK"))
+        .expect(&segments);
+    assert!(
+        stack.contains("RW ") && !stack.contains("RWE"),
+        "{file}: {stack}"
+    );
+    let writable_code = segments
+        .lines()
+        .filter(|line| line.contains("LOAD") && line.contains("RWE"));
+    assert_eq!(writable_code.count(), 0, "{file}: {segments}");
+    let dynamic = run("readelf", &["--dynamic", "--wide", file]);
+    let now = dynamic
+        .lines()
+        .any(|line| line.contains("BIND_NOW") || line.contains("FLAGS_1") && line.contains("NOW"));
+    assert!(
+        now,
+        "{file}: full RELRO needs symbols bound at the start: {dynamic}"
     );
 }

@@ -196,6 +196,10 @@ fn m04_redis_is_slow() {
     recovers(&usher, "after");
 }
 
+fn request(token: &str) -> String {
+    format!("GET / HTTP/1.1\r\nHost: app.test\r\nAuthorization: Bearer {token}\r\n\r\n")
+}
+
 /// Sends a request of somebody, and does not wait.
 fn exness_get(usher: &Usher, id: &str) -> Client {
     let mut client = usher.connect();
@@ -235,7 +239,7 @@ fn m05_redis_refuses() {
         ),
     ];
     for (name, on, off) in refusals {
-        let before = peers.entries().len();
+        let (before, sent) = (peers.entries().len(), outcome(&usher, "sent"));
         let _: redis::Value = peers.wait(peers.house.redis.run(on));
         let id = format!("during-{name}");
         assert_eq!(
@@ -244,6 +248,7 @@ fn m05_redis_refuses() {
             "{name}"
         );
         assert_eq!(peers.entries().len(), before, "{name}: nothing was sent");
+        assert_eq!(outcome(&usher, "sent"), sent, "{name}: nor taken for sent");
         serves(&usher, &app, "known");
         let _: redis::Value = peers.wait(peers.house.redis.run(off));
         recovers(&usher, name);
@@ -253,6 +258,36 @@ fn m05_redis_refuses() {
         });
         assert_eq!(peers.asked_for(&id), 1, "{name}");
     }
+    // Those that it takes a cluster, a restart or a full disk to hear, said in its place.
+    let cut = peers.wait(Cut::start(&peers.house.redis.url()));
+    let users = peers.users_through(&cut.url(), "  wait: 1s\n");
+    let usher = Usher::configured(&exness::yaml(&app, &users, ""));
+    for error in [
+        "LOADING Redis is loading the dataset in memory",
+        "MOVED 3999 127.0.0.1:6381",
+        "ASK 3999 127.0.0.1:6381",
+        "NOAUTH Authentication required.",
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+        "CLUSTERDOWN The cluster is down",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        "BUSY Redis is busy running a script.",
+        "ERR something that nobody knows",
+    ] {
+        let name = error.split(' ').next().unwrap();
+        let (before, sent) = (peers.entries().len(), outcome(&usher, "sent"));
+        cut.refuse(Some(error));
+        let id = format!("said-{name}");
+        let new = token(&id, &format!("{id}@e"));
+        assert_eq!(usher.get("/", &new).status, 503, "{name}");
+        assert_eq!(peers.entries().len(), before, "{name}: nothing was sent");
+        assert_eq!(outcome(&usher, "sent"), sent, "{name}: nor taken for sent");
+        serves(&usher, &app, "known");
+        cut.refuse(None);
+        // It was never taken for done: the next one asks anew, and is let in.
+        eventually(name, || (usher.get("/", &new).status == 200).then_some(()));
+        assert_eq!(peers.asked_for(&id), 1, "{name}");
+    }
+    recovers(&usher, "said");
 }
 
 #[test]
@@ -261,7 +296,7 @@ fn m06_clients_that_leave_in_between() {
     let usher = usher(&app, &peers, "");
     // Half of them are gone before anything can be answered to them.
     for turn in 0..10 {
-        let mut clients: Vec<(String, Client)> = (0..20)
+        let mut clients: Vec<(String, Client)> = (0..60)
             .map(|n| {
                 let id = format!("m06-{turn}-{n}");
                 let client = exness_get(&usher, &id);
@@ -331,7 +366,8 @@ fn m08_one_user_many_times() {
     let yaml = exness::yaml(&app, &peers.users(""), "");
     let served = Served::all(&yaml, 3);
     let token = token("m08", "m08@e");
-    let mut clients: Vec<Client> = (0..90)
+    crate::memory::allow_files(8_000);
+    let mut clients: Vec<Client> = (0..999)
         .map(|n| {
             let mut client = served[n % 3].connect();
             client.send(format!(
@@ -348,7 +384,10 @@ fn m08_one_user_many_times() {
         1,
         "three processes, one request to the engine"
     );
-    assert_eq!(app.count(), 90);
+    assert_eq!(app.count(), 999);
+    let mut client = served[0].connect();
+    client.send(request(&token));
+    assert_eq!(client.reply().unwrap().status, 200);
 }
 
 #[test]
@@ -375,6 +414,7 @@ fn m09_confirmation_that_is_lost() {
         (peers.asked_for("silent"), peers.asked_for("early")),
         (1, 1)
     );
+    serves(&usher, &app, "afterwards");
 }
 
 #[test]
@@ -417,6 +457,52 @@ fn m11_poisoned_entries() {
         serves(&usher, &app, &format!("noisy-{turn}"));
     }
     assert!(usher.metric("usher_user_replies_total{outcome=\"unreadable\"}") >= 3.0);
+    // However many there are, one line tells of them, and it shows nothing of what they hold.
+    let served = Served::start(&exness::yaml(&app, &peers.users(""), ""));
+    let say = |words: &[&[u8]]| {
+        let mut command = redis::cmd("XADD");
+        command.arg("stream:exnessReceive").arg("*");
+        for word in words {
+            command.arg(*word);
+        }
+        let _: String = peers.wait(async {
+            let mut connection = peers.house.redis.connect().await;
+            command.query_async(&mut connection).await.unwrap()
+        });
+    };
+    peers.stop_engine();
+    let mut waits = served.connect();
+    waits.send(request(&token("poisoned", "poisoned@e")));
+    eventually("a reader", || {
+        let clients: String = peers.wait(peers.house.redis.run(&["CLIENT", "LIST"]));
+        clients.contains("cmd=xread ").then_some(())
+    });
+    let huge = "unmistakable".repeat(20_000);
+    for _ in 0..20 {
+        say(&[b"message", b"\xff\xfe unmistakable"]);
+        say(&[b"other", b"unmistakable"]);
+        say(&[b"message", b"[1,2,3]"]);
+        say(&[b"message", br#"{"function":7,"message":["unmistakable"]}"#]);
+        say(&[b"message", huge.as_bytes()]);
+    }
+    let unreadable = || {
+        let text = served.admin("/metrics").body;
+        let name = "usher_user_replies_total{outcome=\"unreadable\"} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0.0, |count| count.parse::<f64>().unwrap())
+    };
+    eventually("they are counted", || (unreadable() == 100.0).then_some(()));
+    let log = served.log();
+    let told = log.matches("is no reply; it is skipped").count();
+    assert!(
+        (1..=2).contains(&told),
+        "told once, and once more after ten seconds: {log}"
+    );
+    assert!(!log.contains("unmistakable"), "{log}");
+    // The reader goes on, and somebody who waits is let in.
+    peers.start_engine(Habits::default());
+    peers.insert("poisoned", "poisoned@e");
+    assert_eq!(waits.reply().unwrap().status, 200);
     // A stream that is no stream stops only what needs it, and not for ever.
     let _: u64 = peers.wait(peers.house.redis.run(&["DEL", "stream:exnessReceive"]));
     let _: String = peers.wait(peers.house.redis.run(&["SET", "stream:exnessReceive", "x"]));
@@ -432,12 +518,13 @@ fn m12_consumer_that_has_stopped() {
     let usher = usher(
         &app,
         &peers,
-        "  first_sight: background\n  max_waiters: 50\n",
+        "  first_sight: background\n  wait: 5s\n  max_waiters: 50\n",
     );
     peers.insert("known", "known@e");
     serves(&usher, &app, "known");
     let mut client = usher.connect();
-    for n in 0..500 {
+    let begun = Instant::now();
+    for n in 0..3_000 {
         let token = token(&format!("many-{n}"), &format!("many-{n}@e"));
         client.send(format!(
             "GET / HTTP/1.1\r\nHost: app.test\r\nAuthorization: Bearer {token}\r\n\r\n"
@@ -448,6 +535,9 @@ fn m12_consumer_that_has_stopped() {
     // usher trims nobody's stream; what it holds of them itself has an end.
     let sent = outcome(&usher, "sent");
     assert_eq!(peers.entries().len() as f64, sent);
+    // Nobody answers, so each is under way for `wait`, and fifty at one time.
+    let most = 50.0 * (begun.elapsed().as_secs_f64() / 5.0 + 2.0);
+    assert!(sent <= most, "{sent} sent, at most {most}");
     assert!(usher.metric("usher_user_waiters") <= 50.0);
     let commands: String = peers.wait(peers.house.redis.run(&["INFO", "commandstats"]));
     assert!(!commands.contains("cmdstat_xtrim"), "{commands}");
@@ -506,6 +596,13 @@ fn m14_flood_of_strangers() {
         "{statuses:?}"
     );
     assert_eq!(peers.asked_for("m14-own"), 30);
+    // Not defended: whoever an issuer vouches for is asked for, however many they are.
+    for n in 0..50 {
+        let new = token(&format!("m14-new-{n}"), &format!("m14-new-{n}@e"));
+        assert_eq!(usher.get("/", &new).status, 200);
+    }
+    let asked = |one: &Value| one["userId"].as_str().unwrap().starts_with("m14-new-");
+    assert_eq!(peers.requests().iter().filter(|one| asked(one)).count(), 50);
     serves(&usher, &app, "m14-good");
 }
 
@@ -529,7 +626,8 @@ fn m15_password_of_redis() {
         "users: {{ directory: 'sqlite:{}', provisioner: 'redis://usher:hunter2@127.0.0.1:{port}', wait: 500ms }}\n",
         folder.path().join("users.db").display()
     );
-    let served = Served::all(&exness::yaml(&app, &users, ""), 1);
+    let routes = "routes: [{ path: /good, first_sight: off }]\n";
+    let served = Served::all(&exness::yaml(&app, &users, routes), 1);
     let mut client = served[0].connect();
     client.send(format!(
         "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n",
@@ -542,6 +640,10 @@ fn m15_password_of_redis() {
     for text in [report, metrics, served[0].log()] {
         assert!(!text.contains("hunter2"), "{text}");
     }
+    // Where nobody has to be known, all goes on.
+    let mut client = served[0].connect();
+    client.send(request(&token("u", "u@e")).replace("GET / ", "GET /good "));
+    assert_eq!(client.reply().unwrap().status, 200);
 }
 
 #[test]
@@ -578,6 +680,10 @@ fn m16_redis_that_does_not_prove_who_it_is() {
         told.contains("provisioner"),
         "there is no way around it: {told}"
     );
+    let usher = Usher::configured(&exness::yaml(&app, &with(&theirs.root), ""));
+    eventually("a good one", || {
+        (usher.get("/", &token("u", "u@e")).status == 200).then_some(())
+    });
 }
 
 #[test]

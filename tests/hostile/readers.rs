@@ -36,9 +36,12 @@ http {
 /// The URL of browsers: `\` is a slash, `%2e` is a dot, `//a` is a host.
 const NODE: &str = r#"
 const http = require("http");
+const fs = require("fs");
+const seen = fs.openSync("seen.log", "a");
 let count = 0;
 const options = { insecureHTTPParser: true, maxHeaderSize: 1 << 20, keepAliveTimeout: 60000 };
 http.createServer(options, (request, response) => {
+    fs.writeSync(seen, request.method + " " + request.url + "\n");
     let path = "-";
     try {
         const url = new URL(request.url, "http://app");
@@ -134,9 +137,10 @@ impl Reader {
     }
 
     pub(super) fn node() -> Self {
-        Self::start("node", |port, _| {
+        Self::start("node", |port, folder| {
             let mut command = Command::new(program("node"));
             command.args(["-e", &NODE.replace("PORT", port)]);
+            command.current_dir(folder);
             command
         })
     }
@@ -168,7 +172,7 @@ impl Reader {
         }
     }
 
-    /// nginx alone: method and target of each request so far.
+    /// nginx and Node: method and target of each request so far.
     pub(super) fn log(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.folder.path().join("seen.log")).unwrap();
         text.lines().map(str::to_owned).collect()

@@ -142,6 +142,14 @@ pub(crate) fn is_refused(more: &str, key: &str) {
     assert!(named, "{more}: {problems:?}");
 }
 
+/// A configuration that is nearly the one refused, and good: so that the others are refused for what
+/// is wrong with them.
+#[track_caller]
+pub(crate) fn accepts(more: &str) {
+    let problems = problems(more);
+    assert!(problems.is_empty(), "{more}: {problems:?}");
+}
+
 /// Claims that take one away.
 pub(crate) fn without(claim: &str) -> Value {
     json!({ claim: null })
@@ -169,14 +177,15 @@ impl Recorder {
                 let whole = {
                     let mut all = shared.lock().unwrap();
                     all[number].extend_from_slice(&piece[..count]);
-                    Messages::read(&all[number]).whole.len()
+                    let read = Messages::read(&all[number][answered..]);
+                    answered = all[number].len() - read.rest;
+                    read.whole.len()
                 };
-                for _ in answered..whole {
+                for _ in 0..whole {
                     if stream.write_all(&answer("200 OK", "", "hello")).is_err() {
                         return;
                     }
                 }
-                answered = whole;
             }
         });
         Self {

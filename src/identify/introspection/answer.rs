@@ -31,6 +31,13 @@ impl Told {
     }
 }
 
+/// For `fuzz/`: whether this is a yes, a no, or neither.
+#[cfg(feature = "fuzzing")]
+pub fn fuzz(body: &[u8]) -> Option<bool> {
+    let told = Told::read(body).ok()?;
+    Some(matches!(told, Told::Active(_)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,8 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub(super) use self::answer::Told;
+#[cfg(feature = "fuzzing")]
+pub use self::answer::fuzz;
 use self::client::Client;
 use super::fetch::Failure;
 use super::metrics::IntrospectionMetrics;

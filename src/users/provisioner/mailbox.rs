@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::delivery::Ticket;
 use super::reply::{Entry, EntryId, Reply};
+use crate::limit::Seldom;
 use crate::users::metrics::Metrics;
 
 /// Replies to `createUser` that are kept for those who join after they have passed.
@@ -131,16 +132,27 @@ impl Mailbox {
         inner.position = inner.position.max(entry.id);
         let again = entry.id <= inner.counted;
         inner.counted = inner.counted.max(entry.id);
-        let counter = match entry.reply {
+        let counter = match &entry.reply {
             None => &self.metrics.replies_unreadable,
-            Some(reply) => match inner.hand_over(entry.id, &reply) {
+            Some(reply) => match inner.hand_over(entry.id, reply) {
                 true => &self.metrics.replies_matched,
                 false => &self.metrics.replies_unmatched,
             },
         };
         if !again {
             counter.inc();
+            if entry.reply.is_none() {
+                tell_unreadable(entry.id);
+            }
         }
+    }
+}
+
+/// What it holds is not shown: whoever can write to the stream has written it.
+fn tell_unreadable(entry: EntryId) {
+    static UNREADABLE: Seldom = Seldom::new();
+    if let Some(times) = UNREADABLE.again() {
+        tracing::warn!(%entry, times, "an entry of the reply stream is no reply; it is skipped");
     }
 }
 
