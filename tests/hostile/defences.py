@@ -601,7 +601,7 @@ MUTANTS = [
         '                Some(known) if may_say(known, trusted) => {}\n                Some(_) if MUTANT && name.eq_ignore_ascii_case(b"connection") => {}\n                Some(known) => {',
         'src/upstream/mod.rs',
         '            self.complete(arrival, edge, &admission, out);',
-        '            let start = out.len();\n            self.complete(arrival, edge, &admission, out);\n            if MUTANT {\n                let names: Vec<_> = headers::nominated(&head.fields).collect();\n                let lines = String::from_utf8_lossy(&out[start..]).into_owned();\n                out.truncate(start);\n                for line in lines.split_inclusive("\\r\\n") {\n                    if !names.iter().any(|name| line.starts_with(&format!("{name}:"))) {\n                        out.extend_from_slice(line.as_bytes());\n                    }\n                }\n            }',
+        '            let start = out.len();\n            self.complete(arrival, edge, &admission, out);\n            if MUTANT {\n                let names = headers::nominated(&head.fields);\n                let lines = String::from_utf8_lossy(&out[start..]).into_owned();\n                out.truncate(start);\n                for line in lines.split_inclusive("\\r\\n") {\n                    if !names.iter().any(|name| line.starts_with(&format!("{name}:"))) {\n                        out.extend_from_slice(line.as_bytes());\n                    }\n                }\n            }',
     ),
     (
         'c04',
