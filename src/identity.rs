@@ -15,17 +15,41 @@ use crate::user::Known;
 pub struct Identity {
     /// The configured name of the issuer.
     pub issuer: std::sync::Arc<str>,
-    /// The user's id within the issuer: not empty, not padded, no control characters.
-    pub id: Box<str>,
+    /// The user's id, and the identity headers.
+    pub words: Words,
     /// The values of the claims that are used, by [`Slot`].
     pub kept: Box<[Option<Value>]>,
-    /// The identity headers as they are sent: lines of a head, each with its end. A header
-    /// whose claim the token has not is left out.
-    pub lines: Box<[u8]>,
     /// The certificate that the token is bound to (RFC 8705 §3): it is good for nobody else.
     pub holder: Option<Box<Thumbprint>>,
     /// What `users` found when it was asked for this caller.
     pub known: ArcSwapOption<Known>,
+}
+
+/// An id, and behind it the lines of identity headers. They share one piece of memory, since a cache
+/// holds a hundred thousand of them.
+#[derive(Debug)]
+pub struct Words {
+    text: Box<str>,
+    id_bytes: usize,
+}
+
+impl Words {
+    /// Joins them.
+    pub fn join(id: &str, lines: &str) -> Self {
+        Self {
+            text: [id, lines].concat().into_boxed_str(),
+            id_bytes: id.len(),
+        }
+    }
+
+    fn split(&self) -> (&str, &str) {
+        self.text.split_at(self.id_bytes)
+    }
+
+    /// What it takes beside itself, in bytes.
+    pub fn heap(&self) -> usize {
+        self.text.len()
+    }
 }
 
 /// The SHA-256 of a certificate in DER, by which a token names its holder (RFC 8705 §3.1).
@@ -63,10 +87,21 @@ impl Identity {
         self.kept.get(slot.0).and_then(Option::as_ref)
     }
 
+    /// The user's id within the issuer: not empty, not padded, no control characters.
+    pub fn id(&self) -> &str {
+        self.words.split().0
+    }
+
+    /// The identity headers as they are sent: lines of a head, each with its end. A header
+    /// whose claim the token has not is left out.
+    pub fn lines(&self) -> &str {
+        self.words.split().1
+    }
+
     /// Names and values of the identity headers that are there.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let lines = str::from_utf8(&self.lines).unwrap_or_default();
-        lines.lines().filter_map(|line| line.split_once(": "))
+        let lines = self.lines().lines();
+        lines.filter_map(|line| line.split_once(": "))
     }
 }
 

@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
         None => return,
     };
     let Some(mut head) = head(bytes) else { return };
-    let nominated: Vec<_> = usher::headers::nominated(&head.fields).collect();
+    let nominated = usher::headers::nominated(&head.fields);
     if PARTS.edge.receive(&peer(trusted), &mut head).is_err() {
         return;
     }

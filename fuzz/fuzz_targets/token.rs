@@ -32,14 +32,14 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!steps.is_empty());
         return;
     };
-    let id = &verified.identity.id;
-    assert!(!id.is_empty() && id.trim() == &**id && !id.chars().any(char::is_control));
+    let id = verified.identity.id();
+    assert!(!id.is_empty() && id.trim() == id && !id.chars().any(char::is_control));
     assert!(
         verified
             .identity
-            .lines
-            .iter()
-            .all(|byte| (0x20..0x7f).contains(byte) || b"\r\n".contains(byte))
+            .lines()
+            .bytes()
+            .all(|byte| (0x20..0x7f).contains(&byte) || b"\r\n".contains(&byte))
     );
     // Of a good token no part is good.
     if let Some((shorter, _)) = token.split_at_checked(token.len() - 1) {

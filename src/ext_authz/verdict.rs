@@ -68,7 +68,7 @@ impl Verdict {
         let mut metadata = HashMap::new();
         if let Some(identity) = admission.identity() {
             metadata.insert("issuer".to_owned(), text(&identity.issuer));
-            metadata.insert("subject".to_owned(), text(&identity.id));
+            metadata.insert("subject".to_owned(), text(identity.id()));
         }
         Self {
             code: Code::Ok,

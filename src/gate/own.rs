@@ -47,7 +47,7 @@ impl Own {
         if !route.deny_suspended {
             return Ok(());
         }
-        match self.accounts.standing(&identity.id).await {
+        match self.accounts.standing(identity.id()).await {
             Ok(Verdict::Good) => Ok(()),
             Ok(Verdict::Suspended) => Err(Denial::new(
                 Reason::AccountSuspended,

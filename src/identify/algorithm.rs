@@ -65,6 +65,14 @@ pub(super) fn verification(algorithm: Algorithm) -> Option<&'static dyn Verifica
     })
 }
 
+/// Whether a public key verifies the SHA-256 of what is signed.
+pub(super) const fn is_over_sha256(algorithm: Algorithm) -> bool {
+    matches!(
+        algorithm,
+        Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256
+    )
+}
+
 /// The hash of a shared-secret algorithm; `None` for the others.
 pub(super) const fn mac(algorithm: Algorithm) -> Option<hmac::Algorithm> {
     match algorithm {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest;
+use aws_lc_rs::digest::{self, Digest};
 
 use super::jws;
 
@@ -18,20 +18,19 @@ pub struct Fingerprint([u8; 16]);
 pub fn fingerprint(token: impl AsRef<[u8]>) -> Fingerprint {
     let token = token.as_ref();
     let is_jwt = str::from_utf8(token).is_ok_and(jws::is_one);
-    let signed = match token.iter().rposition(|byte| *byte == b'.') {
+    let named = match token.iter().rposition(|byte| *byte == b'.') {
         Some(last) if is_jwt => &token[..last],
         _ => token,
     };
-    of_signed(signed)
-}
-
-/// The fingerprint of a token of three segments, from the first two of them.
-pub(super) fn of_signed(signed: &[u8]) -> Fingerprint {
-    let digest = digest::digest(&digest::SHA256, signed);
-    Fingerprint(digest.as_ref().first_chunk().copied().unwrap_or_default())
+    Fingerprint::of(&digest::digest(&digest::SHA256, named))
 }
 
 impl Fingerprint {
+    /// From the SHA-256 of what names a token.
+    pub(super) fn of(sha256: &Digest) -> Self {
+        Self(sha256.as_ref().first_chunk().copied().unwrap_or_default())
+    }
+
     /// Its bytes, which its digits spell.
     pub const fn bytes(self) -> [u8; 16] {
         self.0

@@ -4,6 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 
 use super::json;
+use super::signed::Signed;
 use crate::denial::{Denial, Reason};
 
 /// The longest `kid` that is looked for.
@@ -11,8 +12,8 @@ const MAX_KID: usize = 256;
 
 /// The three segments of a compact JWS.
 pub(super) struct Segments<'a> {
-    /// What the signature is made over: the first two segments with the dot between.
-    pub(super) signed: &'a str,
+    /// What the signature is made over.
+    pub(super) signed: Signed<'a>,
     /// The header, encoded.
     pub(super) header: &'a str,
     /// The claims, encoded.
@@ -36,7 +37,7 @@ pub(super) fn split(token: &str) -> Result<Segments<'_>, Denial> {
         return malformed("one of its segments is empty");
     }
     Ok(Segments {
-        signed,
+        signed: Signed::new(signed),
         header,
         payload,
         signature,

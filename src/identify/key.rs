@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::algorithm::{self, Family};
 use super::public_key;
+use super::signed::Signed;
 use crate::config::Algorithm;
 use crate::secret::Secret;
 
@@ -111,14 +112,23 @@ impl Key {
         self.verifiers.iter().any(|(known, _)| *known == algorithm)
     }
 
-    /// Whether `signature` over `message` was made with this key and `algorithm`.
-    pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    /// Whether `signature` over `signed` was made with this key and `algorithm`.
+    pub(super) fn verifies(
+        &self,
+        algorithm: Algorithm,
+        signed: &Signed<'_>,
+        signature: &[u8],
+    ) -> bool {
         let found = self.verifiers.iter().find(|(known, _)| *known == algorithm);
-        match found {
-            Some((_, Verifier::Public(key))) => key.verify_sig(message, signature).is_ok(),
-            Some((_, Verifier::Shared(key))) => hmac::verify(key, message, signature).is_ok(),
-            None => false,
-        }
+        let verified = match found {
+            Some((_, Verifier::Public(key))) if algorithm::is_over_sha256(algorithm) => {
+                key.verify_digest_sig(signed.sha256(), signature)
+            }
+            Some((_, Verifier::Public(key))) => key.verify_sig(signed.bytes(), signature),
+            Some((_, Verifier::Shared(key))) => hmac::verify(key, signed.bytes(), signature),
+            None => return false,
+        };
+        verified.is_ok()
     }
 }
 

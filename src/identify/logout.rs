@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::claims::{self, Claims};
-use super::fingerprint;
+use super::fingerprint::Fingerprint;
 use super::issuer::Proof;
 use super::jws;
 use super::step::Trace;
@@ -92,7 +92,7 @@ impl Identify {
             let marks = Marks::of(&Said {
                 issuer: &issuer.name,
                 id: user.as_deref().unwrap_or_default(),
-                fingerprint: fingerprint::of_signed(segments.signed.as_bytes()).bytes(),
+                fingerprint: Fingerprint::of(segments.signed.sha256()).bytes(),
                 jti: None,
                 session: None,
                 key: set.name_of(key).or(header.kid.as_deref()),

@@ -32,9 +32,11 @@ pub mod mint;
 mod opaque;
 mod protocol;
 mod public_key;
+mod read_headers;
 mod refresher;
 mod render;
 mod seen;
+mod signed;
 mod snapshot;
 mod start;
 mod step;
@@ -70,6 +72,7 @@ use self::held::{Held, Making};
 use self::issuer::{Issuer, Proof};
 use self::keys::{Keys, Patience};
 use self::opaque::Opaque;
+use self::read_headers::ReadHeaders;
 use self::seen::{Name, Seen};
 use self::step::Trace;
 use self::token::{Context, Stop};
@@ -108,6 +111,7 @@ pub struct Settings {
 pub struct Identify {
     issuers: Vec<Issuer>,
     opaque: Opaque,
+    headers: ReadHeaders,
     sources: Sources,
     seen: Seen,
     clock: Clock,
@@ -196,6 +200,7 @@ impl Identify {
         let identify = Self {
             issuers,
             opaque: Opaque::new(&settings.issuers),
+            headers: ReadHeaders::new(),
             sources: Sources::new(&settings.tokens),
             seen: Seen::new(
                 &settings.tokens,
@@ -411,6 +416,7 @@ impl Identify {
         Context {
             issuers: &self.issuers,
             opaque: &self.opaque,
+            headers: &self.headers,
             max_bytes: self.max_bytes,
             identity_bytes: self.identity_bytes,
             revocable: self.revoked.is_some(),

@@ -28,7 +28,7 @@ pub(super) fn lines(
     claims: &Claims,
     headers: &[(HeaderName, Source)],
     budget: usize,
-) -> Result<Box<[u8]>, Denial> {
+) -> Result<String, Denial> {
     let mut text = String::new();
     let mut spent = 0;
     for (name, source) in headers {
@@ -57,7 +57,7 @@ pub(super) fn lines(
             format!("its identity headers take {spent} bytes, and {budget} are allowed"),
         ));
     }
-    Ok(text.into_boxed_str().into_boxed_bytes())
+    Ok(text)
 }
 
 fn write(text: &mut String, claims: &Claims, source: &Source) -> Result<bool, Denial> {

@@ -237,8 +237,7 @@ pub(super) fn weight(verified: &Verified) -> u64 {
     let identity = &verified.identity;
     // Two counters before what is shared.
     let shared = 2 * size_of::<usize>();
-    let used = identity.id.len()
-        + identity.lines.len()
+    let used = identity.words.heap()
         + identity.holder.as_deref().map_or(0, size_of_val)
         + size_of_val(&*identity.kept)
         + identity.kept.iter().flatten().map(heap).sum::<usize>()

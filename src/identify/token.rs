@@ -8,17 +8,18 @@ use arc_swap::ArcSwapOption;
 
 use super::algorithm;
 use super::claims::{self, Claims, Times};
-use super::fingerprint::{self, Fingerprint};
+use super::fingerprint::Fingerprint;
 use super::issuer::{Issuer, Proof, Rules};
 use super::jws::{self, Header, Segments};
 use super::key::Key;
 use super::key_set::{KeySet, Lookup};
 use super::opaque::Opaque;
+use super::read_headers::ReadHeaders;
 use super::render;
 use super::step::Trace;
 use crate::config::Algorithm;
 use crate::denial::{Denial, Reason};
-use crate::identity::{Identity, Thumbprint};
+use crate::identity::{Identity, Thumbprint, Words};
 use crate::revoked::{self, Marks};
 
 /// The most signatures that are checked for one token: one that names no key must not cost as much
@@ -108,6 +109,7 @@ impl From<Denial> for Stop {
 pub(super) struct Context<'a> {
     pub(super) issuers: &'a [Issuer],
     pub(super) opaque: &'a Opaque,
+    pub(super) headers: &'a ReadHeaders,
     pub(super) max_bytes: usize,
     pub(super) identity_bytes: usize,
     /// Whether anything can be revoked.
@@ -129,7 +131,9 @@ pub(super) fn verify(
         return Err(Stop::Ask { issuer });
     }
     let segments = trace.step("shape", jws::split(token), |_| "three segments".to_owned())?;
-    let header = trace.step("header", jws::header(segments.header), describe)?;
+    let header = trace.step("header", context.headers.read(segments.header), |header| {
+        describe(header)
+    })?;
     let claims = trace.step("payload", jws::object(segments.payload), |claims| {
         format!("{} claims, not believed yet", claims.len())
     })?;
@@ -157,7 +161,7 @@ pub(super) fn verify(
     let said = Said {
         claims: &claims,
         times,
-        fingerprint: fingerprint::of_signed(segments.signed.as_bytes()),
+        fingerprint: Fingerprint::of(segments.signed.sha256()),
         key: id,
         // A key without a name goes by the one that the token gave it.
         key_name: set.name_of(id).or(header.kid.as_deref()),
@@ -304,7 +308,7 @@ impl Said<'_> {
         let text = |name: &str| self.claims.get(name).and_then(serde_json::Value::as_str);
         Ok(Marks::of(&revoked::Said {
             issuer: &identity.issuer,
-            id: &identity.id,
+            id: identity.id(),
             fingerprint: self.fingerprint.bytes(),
             jti: text("jti"),
             session: text("sid"),
@@ -345,9 +349,8 @@ pub(super) fn signature(
         })
         .map_err(on_these_keys)?;
     let signed = jws::decode(segments.signature).and_then(|signature| {
-        let message = segments.signed.as_bytes();
         let mut tried = fitting.iter().take(MAX_TRIES);
-        let signer = tried.find(|key| key.verifies(algorithm, message, &signature));
+        let signer = tried.find(|key| key.verifies(algorithm, &segments.signed, &signature));
         signer
             .map(|key| key.id)
             .ok_or_else(|| unsigned(fitting.len()))
@@ -433,7 +436,7 @@ pub(super) fn identity(
     })?;
     let lines = render::lines(claims, &rules.headers, budget);
     let lines = trace.step("headers", lines, |lines| {
-        let present = lines.iter().filter(|byte| **byte == b'\n').count();
+        let present = lines.lines().count();
         format!("{present} of {}", rules.headers.len())
     })?;
     let keep = |path: &claims::ClaimPath| {
@@ -442,9 +445,8 @@ pub(super) fn identity(
     };
     Ok(Identity {
         issuer: Arc::clone(&issuer.name),
-        id,
+        words: Words::join(&id, &lines),
         kept: rules.kept.iter().map(keep).collect(),
-        lines,
         holder,
         known: ArcSwapOption::empty(),
     })

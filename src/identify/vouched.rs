@@ -8,6 +8,7 @@ use super::claims;
 use super::jws;
 use super::key::{self, Key};
 use super::mint::SigningKey;
+use super::signed::Signed;
 use super::{jwks, token};
 use crate::config::{Algorithm, Audiences};
 use crate::denial::{Denial, Reason};
@@ -95,8 +96,8 @@ impl VouchingKey {
         Ok(Self { key, algorithms })
     }
 
-    fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        self.algorithms.contains(&algorithm) && self.key.verifies(algorithm, message, signature)
+    fn verifies(&self, algorithm: Algorithm, signed: &Signed<'_>, signature: &[u8]) -> bool {
+        self.algorithms.contains(&algorithm) && self.key.verifies(algorithm, signed, signature)
     }
 }
 
@@ -127,8 +128,7 @@ impl Vouched {
             ));
         };
         let signature = jws::decode(segments.signature)?;
-        let message = segments.signed.as_bytes();
-        if !keys.any(|key| key.verifies(algorithm, message, &signature)) {
+        if !keys.any(|key| key.verifies(algorithm, &segments.signed, &signature)) {
             return Err(Denial::new(
                 Reason::SignatureRefused,
                 "no key verifies it with its `alg`",

@@ -305,9 +305,9 @@ pub(super) fn line(from: &mut impl BufRead) -> io::Result<Option<Line>> {
 #[cfg(feature = "fuzzing")]
 pub(super) fn fuzz(bytes: &[u8]) -> (Vec<Entry>, u64) {
     let (mut from, mut entries, mut read) = (bytes, Vec::new(), 0);
-    while let Ok(Some((length, entry))) = line(&mut from) {
-        read += length;
-        entries.extend(entry);
+    while let Ok(Some(line)) = line(&mut from) {
+        read += line.bytes.len() as u64;
+        entries.extend(line.entry);
     }
     (entries, read)
 }

@@ -213,7 +213,7 @@ impl Record {
                 .and_then(|index| self.telemetry.routes.get(index))
                 .map(String::as_str),
             issuer: identity.map(|identity| &*identity.issuer),
-            user: identity.map(|identity| &*identity.id),
+            user: identity.map(|identity| identity.id()),
             token: match &details.verified {
                 Some(verified) => Some(verified.fingerprint.to_string().into()),
                 None => denial.and_then(|denial| denial.token.as_deref().map(Cow::Borrowed)),

@@ -329,7 +329,7 @@ impl Upstream {
     /// Tells the app who is calling: lines of a head.
     pub fn announce(&self, admission: &Admission, out: &mut Vec<u8>) {
         if let Some(identity) = admission.identity() {
-            out.extend_from_slice(&identity.lines);
+            out.extend_from_slice(identity.lines().as_bytes());
         }
         if let Some(user) = admission.user() {
             for (name, column) in &self.columns {

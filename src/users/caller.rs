@@ -79,7 +79,7 @@ impl<'a> Caller<'a> {
         let text = |slot| identity.claim(slot).and_then(Value::as_str);
         Self {
             issuer: &identity.issuer,
-            id: &identity.id,
+            id: identity.id(),
             email: text(claims.email),
             name: text(claims.name),
             email_verified: identity.claim(claims.email_verified) == Some(&Value::Bool(true)),

@@ -120,7 +120,7 @@ fn whatever_we_accept_the_reference_accepts() {
                     Value::String(sub) => sub.clone(),
                     number => number.to_string(),
                 };
-                prop_assert_eq!(sub, &*verified.identity.id);
+                prop_assert_eq!(sub, verified.identity.id());
             }
             Ok(())
         },

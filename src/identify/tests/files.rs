@@ -6,6 +6,7 @@ use super::fixture::{ED25519, P256, P384, RSA, key_set, new_p256};
 use crate::config::Algorithm;
 use crate::identify::key::{self, Key};
 use crate::identify::mint::SigningKey;
+use crate::identify::signed::Signed;
 use crate::identify::{jwks, public_key};
 
 const ALL: [Algorithm; 9] = [
@@ -171,7 +172,7 @@ fn verifies(file: &[u8], key: &SigningKey) -> bool {
     let signature = data_encoding::BASE64URL_NOPAD
         .decode(signature.as_bytes())
         .unwrap();
-    parsed.verifies(key.algorithm(), signed.as_bytes(), &signature)
+    parsed.verifies(key.algorithm(), &Signed::new(signed), &signature)
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn a_good_token_passes() {
     let verified = fixture
         .verify(&token(&json!({ "email": "ada@example.com" })))
         .unwrap();
-    assert_eq!(&*verified.identity.id, "42");
+    assert_eq!(verified.identity.id(), "42");
     assert_eq!(&*verified.identity.issuer, "idp");
     let headers: Vec<_> = verified.identity.headers().collect();
     let wanted = [("x-user-id", "42"), ("x-user-email", "ada@example.com")];

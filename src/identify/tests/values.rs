@@ -41,7 +41,7 @@ fn ids() {
         assert_eq!(fixture.reason(&token(&changes)), reason, "{changes}");
     }
     let verified = fixture.verify(&token(&json!({ "sub": -7 }))).unwrap();
-    assert_eq!(&*verified.identity.id, "-7");
+    assert_eq!(verified.identity.id(), "-7");
 }
 
 #[test]
