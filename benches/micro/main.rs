@@ -75,7 +75,7 @@ fn classes(count: usize) {
     let classes = made.sidecar.edge.classes();
     let work = || {
         for (name, _) in request.fields.iter() {
-            black_box(classes.of(name));
+            black_box(classes.find(name));
         }
     };
     work();

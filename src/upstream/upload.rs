@@ -103,7 +103,7 @@ impl Upload {
     fn without_identity(&self, frame: Frame) -> Frame {
         match frame {
             Frame::Trailers(mut fields) => {
-                fields.retain(|name, _| self.edge.classes().of(name).is_none());
+                fields.retain(|name, _| self.edge.classes().find(name).is_none());
                 Frame::Trailers(fields)
             }
             data @ Frame::Data(_) => data,

@@ -219,7 +219,7 @@ fn g05_huge_token() {
         client.send(head("GET", "/x", &bearer));
         assert_eq!(client.reply().unwrap().status, 401);
         assert!(
-            begun.elapsed() < Duration::from_secs(1),
+            begun.elapsed() < Duration::from_secs(5),
             "{:?} for {} bytes",
             begun.elapsed(),
             token.len()
