@@ -389,9 +389,13 @@ fn i07_comparisons_take_constant_time() {
     let secret = source("src/secret.rs");
     assert!(secret.contains("constant_time::verify_slices_are_equal(&self.0, &other.0)"));
     let key = source("src/identify/key.rs");
-    assert!(
-        key.contains("hmac::verify(key, message, signature)") && key.contains("key.verify_sig(")
-    );
+    for verifies in [
+        "hmac::verify(key, signed.bytes(), signature)",
+        "key.verify_sig(signed.bytes(), signature)",
+        "key.verify_digest_sig(signed.sha256(), signature)",
+    ] {
+        assert!(key.contains(verifies), "{verifies}");
+    }
     // Nobody takes the bytes out and compares them by hand.
     for (path, text) in super::operation::sources() {
         let text = text.split("#[cfg(test)]").next().unwrap();
