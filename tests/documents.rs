@@ -183,6 +183,7 @@ fn configurations_in_documents_are_good() {
             let file = folder.path().join("usher.yaml");
             let secret = "kq3Zr8VtXw1Yb6Nd0Fm5Hs9Lc2Pj7Ga4Ue8Ri1To6Qz3Wx0C";
             fs::write(folder.path().join("jwt-secret"), secret).unwrap();
+            fs::write(folder.path().join("acme.pem"), "of a customer").unwrap();
             fs::write(&file, block).unwrap();
             if let Err(problems) = usher::config::load(&file) {
                 let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
