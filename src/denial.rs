@@ -99,7 +99,7 @@ impl Fault {
 pub enum Challenge {
     /// No challenge: the status is neither 401 nor a lack of rights.
     None,
-    /// `Bearer` alone: no credentials were sent, so no error is named.
+    /// `Bearer` with the realm alone: no credentials were sent, so no error is named.
     Bare,
     /// `Bearer error="invalid_request"`.
     InvalidRequest,

@@ -145,12 +145,12 @@ impl Workers {
     /// Accepts until the future is dropped.
     ///
     /// # Errors
-    /// When the listening socket itself is dead.
+    /// When the listening socket itself is dead, or a worker is.
     pub async fn accept(&self, door: &Door, guard: &Guard) -> io::Result<()> {
         loop {
             match door.socket.accept().await {
                 Ok((stream, address)) => {
-                    self.hand_over(&door.hall.load(), stream, address, guard);
+                    self.hand_over(&door.hall.load(), stream, address, guard)?;
                 }
                 Err(error) => rest_after(error).await?,
             }
@@ -163,11 +163,11 @@ impl Workers {
         stream: Stream,
         address: Option<SocketAddr>,
         guard: &Guard,
-    ) {
+    ) -> io::Result<()> {
         let Some((lane, place)) = self.place(hall, address) else {
             self.metrics.refused.inc();
             refuse(hall, &stream);
-            return;
+            return Ok(());
         };
         self.metrics.accepted.inc();
         match stream.detach() {
@@ -179,9 +179,10 @@ impl Workers {
                     place,
                     guard: guard.clone(),
                 };
-                if lane.connections.send(accepted).is_err() {
-                    tracing::error!("a worker thread is gone; its connections are lost");
-                }
+                // With fewer workers than it has been told usher does not go on.
+                lane.connections
+                    .send(accepted)
+                    .map_err(|_| io::Error::other("a worker has ended"))?;
             }
             Err(error) => {
                 static LOST: Seldom = Seldom::new();
@@ -190,6 +191,7 @@ impl Workers {
                 }
             }
         }
+        Ok(())
     }
 
     /// A place on the worker with the fewest connections, unless all places are taken, or all
@@ -286,14 +288,15 @@ fn start_lane(index: usize, worker: Worker, server: Server) -> io::Result<Lane> 
 }
 
 /// Serves what arrives until the accept loop is gone; connections that still live then are
-/// ended with the runtime, after the drain has waited for them.
+/// ended with the runtime, after the drain has waited for them. Without its watchman a worker ends,
+/// since nobody would be late any more.
 async fn serve(
     worker: Arc<ArcSwap<Worker>>,
     server: Arc<Server>,
     mut waiting: mpsc::UnboundedReceiver<Accepted>,
 ) {
     let mut sweep = tokio::time::interval(SWEEP);
-    let watchman = tokio::spawn(server.clone().watch());
+    let mut watchman = tokio::spawn(server.clone().watch());
     loop {
         tokio::select! {
             accepted = waiting.recv() => match accepted {
@@ -301,6 +304,7 @@ async fn serve(
                 None => break,
             },
             _ = sweep.tick() => worker.load().pools.iter().for_each(|pool| pool.sweep()),
+            _ = &mut watchman => return,
         }
     }
     watchman.abort();

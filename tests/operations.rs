@@ -3,6 +3,7 @@
 mod access;
 mod ending;
 mod secrets;
+mod standard_error;
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;

@@ -1,6 +1,6 @@
 //! How a command ends, other than well.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::config::Problem;
@@ -28,7 +28,8 @@ impl Failure {
             Self::No => ExitCode::FAILURE,
             Self::Config(problems) => {
                 for problem in problems {
-                    eprintln!("{problem}");
+                    // Nobody may be reading any more.
+                    let _ = writeln!(io::stderr(), "{problem}");
                 }
                 ExitCode::from(EX_CONFIG)
             }

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ impl Sqlite {
             })?;
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(Failure::unavailable("its thread ended")),
+            Ok(Err(_)) => Err(Failure::unavailable("it has not answered")),
             Err(_) => Err(Failure::unavailable("no answer in time")),
         }
     }
@@ -138,10 +139,11 @@ fn connected(path: &Path, opening: Opening) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Answers until nobody can ask any more.
+/// Answers until nobody can ask any more. A panic costs its own question an answer, and rolls back what
+/// it had begun.
 fn serve(mut connection: Connection, mut inbox: mpsc::Receiver<Question>) {
     while let Some(question) = inbox.blocking_recv() {
-        question(&mut connection);
+        let _ = catch_unwind(AssertUnwindSafe(|| question(&mut connection)));
     }
 }
 
@@ -161,19 +163,26 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_thread_that_has_ended_is_told_as_that() {
+    async fn a_panic_costs_its_own_question_alone() {
         let opened = Sqlite::open(IN_MEMORY.into(), Opening::Make, "a test", |_| Ok(()));
         let sqlite = opened.await.unwrap();
-        assert_eq!(sqlite.ask(|_| 7).await.unwrap(), 7);
+        let count = |connection: &mut Connection| {
+            let count = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
+            count.unwrap_or(-1)
+        };
+        let make = |connection: &mut Connection| connection.execute("CREATE TABLE t (x)", []);
+        sqlite.ask(make).await.unwrap().unwrap();
         for _ in 0..2 {
-            let Err(Failure::Unavailable(why)) = sqlite.ask(|_| panic!("ouch")).await else {
+            let halfway = |connection: &mut Connection| {
+                let transaction = connection.transaction().unwrap();
+                transaction.execute("INSERT INTO t VALUES (1)", []).unwrap();
+                panic!("ouch");
+            };
+            let Err(Failure::Unavailable(why)) = sqlite.ask::<()>(halfway).await else {
                 panic!("an answer");
             };
-            assert_eq!(why, "its thread ended");
-            // The thread closes its end a moment after the answer is lost.
-            while !sqlite.questions.is_closed() {
-                tokio::task::yield_now().await;
-            }
+            assert_eq!(why, "it has not answered");
+            assert_eq!(sqlite.ask(count).await.unwrap(), 0);
         }
     }
 

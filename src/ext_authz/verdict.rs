@@ -134,9 +134,11 @@ fn missing(before: &BTreeSet<String>, after: &BTreeSet<String>) -> BTreeSet<Stri
     before.difference(after).cloned().collect()
 }
 
-/// Lists of which a token was taken out, and something is left.
+/// Fields of which a token was taken out, and something is left.
 fn shortened(before: &Head, after: &Head) -> impl Iterator<Item = HeaderValueOption> {
     let lists = [
+        // Another scheme's, on a route that asks for no token.
+        (header::AUTHORIZATION, ", "),
         (header::COOKIE, "; "),
         (header::SEC_WEBSOCKET_PROTOCOL, ", "),
     ];

@@ -43,15 +43,26 @@ pub(super) struct Journal {
 struct Position {
     /// Which file it was: another one may have taken its place.
     inode: u64,
+    /// Where the last whole line ends.
     length: u64,
+    /// How long the file was then: there may be half a line behind.
+    seen: u64,
     /// How many of the lines before it are revocations.
     entries: usize,
 }
 
 impl Position {
+    /// Before anybody has looked, also whether there is a file.
+    const NOWHERE: Self = Self {
+        inode: u64::MAX,
+        length: 0,
+        seen: 0,
+        entries: 0,
+    };
+
     /// Whether nothing was added to the file since, and nothing taken away.
     fn is_end_of(&self, file: Option<&Metadata>) -> bool {
-        end(file) == (self.inode, self.length)
+        end(file) == (self.inode, self.seen)
     }
 
     /// Whether what was read is still there, as far as the length can tell.
@@ -85,6 +96,13 @@ impl Journal {
                 entry,
                 replicas: None,
             }),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                let path = self.path.display();
+                let why = format!(
+                    "{path}: there is no such file. `usher serve` makes it when it starts, so that it can read it"
+                );
+                Err(Failure::NotStored(why))
+            }
             Ok(Err(error)) => {
                 let path = self.path.display();
                 Err(Failure::Unknown(format!("{path}: {error}")))
@@ -116,7 +134,7 @@ impl Journal {
 
     /// Reads on whenever the file grows, for ever; puts back what it has lost.
     pub(super) async fn follow(&self, known: &Arc<Known>) {
-        let mut at = Position::default();
+        let mut at = Position::NOWHERE;
         loop {
             let pause = match self.look(at, known).await {
                 Ok(now) => {
@@ -152,15 +170,15 @@ impl Journal {
 
     /// Reads on, and tidies up; where reading stands then.
     fn step(&self, at: Position, known: &Known) -> io::Result<Position> {
-        let file = self.open()?;
+        let file = self.open_or_make()?;
         let meta = file.as_ref().map(File::metadata).transpose()?;
-        let now = match at.is_within(meta.as_ref()) && !known.has_room_again() {
+        let (inode, seen) = end(meta.as_ref());
+        let mut now = match at.is_within(meta.as_ref()) && !known.has_room_again() {
             true => read(file, at, known, |_| {})?,
-            false => {
-                let (inode, _) = end(meta.as_ref());
-                self.read_whole(file, inode, known)?
-            }
+            false => self.read_whole(file, inode, known)?,
         };
+        // What was added since is read the next time.
+        now.seen = seen.max(now.length);
         let long = now.length > self.worthwhile.load(Ordering::Relaxed);
         match long && now.entries > 2 * known.revoked().len() {
             true => Ok(self.rewrite(now, known)),
@@ -177,6 +195,19 @@ impl Journal {
         Ok(file)
     }
 
+    /// The same, made where there is none and this user may: commands add to it, and do not make it.
+    fn open_or_make(&self) -> io::Result<Option<File>> {
+        if let Some(file) = self.open()? {
+            return Ok(Some(file));
+        }
+        match Locked::make(&self.path) {
+            Ok(_) => self.open(),
+            // Somebody else writes there, and we only read.
+            Err(error) if !may_write(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads all of it, and adds what we know and it does not.
     fn read_whole(&self, file: Option<File>, inode: u64, known: &Known) -> io::Result<Position> {
         let overflowed = known.begin();
@@ -189,9 +220,11 @@ impl Journal {
         let end = end.inspect_err(|_| known.overflow(overflowed))?;
         let missing = seen.missing(known);
         if !missing.is_empty() {
-            Locked::open(&self.path)?.append(&missing)?;
+            Locked::make(&self.path)?.append(&missing)?;
             known.metrics.restored.inc_by(missing.len() as u64);
             tracing::warn!("the file had lost revocations: they are put back");
+            // Whether they stay there is looked at anew.
+            return Ok(Position::NOWHERE);
         }
         Ok(end)
     }
@@ -203,7 +236,7 @@ impl Journal {
         let worthwhile = length.saturating_mul(2).max(WORTHWHILE);
         self.worthwhile.store(worthwhile, Ordering::Relaxed);
         match written {
-            Ok(_) => Position::default(),
+            Ok(_) => Position::NOWHERE,
             Err(error) => {
                 let file = self.path.display();
                 tracing::warn!(%file, %error, "revocations that have ended stay in the file");
@@ -211,6 +244,11 @@ impl Journal {
             }
         }
     }
+}
+
+fn may_write(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    !matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 /// What was found, or that there is nothing.

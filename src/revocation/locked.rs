@@ -23,13 +23,25 @@ pub(super) struct Locked<'p> {
 }
 
 impl<'p> Locked<'p> {
-    /// Makes the file if it is not there, and waits for its lock; blocks.
+    /// Waits for the lock; blocks.
+    ///
+    /// # Errors
+    /// Also where there is no such file.
     pub(super) fn open(path: &'p Path) -> io::Result<Self> {
+        Self::lock(path, OpenOptions::new().read(true).write(true))
+    }
+
+    /// Makes the file if it is not there: whoever does that owns it, and so usher does it itself.
+    pub(super) fn make(path: &'p Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        Self::lock(path, options.mode(0o600))
+    }
+
+    fn lock(path: &'p Path, options: &OpenOptions) -> io::Result<Self> {
         let mut waited = Duration::ZERO;
         loop {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false);
-            let file = options.mode(0o600).open(path)?;
+            let file = options.open(path)?;
             private(&file.metadata()?)?;
             match file.try_lock() {
                 // It may have been written anew while we waited.

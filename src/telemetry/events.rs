@@ -11,7 +11,9 @@ pub fn start(settings: &Log) {
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // Where to, if standard error cannot be written? And saying so there would be a panic.
+        .log_internal_errors(false);
     // An error here means that a subscriber is installed, as in tests.
     let _ = match settings.format {
         LogFormat::Json => builder
@@ -28,6 +30,7 @@ pub fn start(settings: &Log) {
 }
 
 /// A panic is an event as any. What it says may quote what somebody sent, so that only its place is told.
+/// Nothing here may panic: that would end the process.
 fn tell_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

@@ -89,8 +89,25 @@ fn a_file_that_others_may_write_is_not_used() {
 }
 
 #[test]
+fn usher_makes_the_file_and_commands_do_not() {
+    let Alone { stage, file, more } = alone();
+    let (code, _, err) = stage.try_revoke(&["--subject", "dead"]);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("`usher serve` makes it when it starts"),
+        "{err}"
+    );
+    assert!(!file.exists());
+    let usher = stage.usher(&more);
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    stage.revoke(&["--subject", "dead"]);
+    dies(&usher, &stage.issuer.token("dead"));
+}
+
+#[test]
 fn twenty_commands_at_once_lose_no_line() {
     let Alone { stage, file, .. } = alone();
+    std::fs::write(&file, "").unwrap();
     std::thread::scope(|scope| {
         for number in 0..20 {
             let stage = &stage;

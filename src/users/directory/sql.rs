@@ -208,7 +208,7 @@ mod tests {
         let sql = Statements::new(&Table::exness(), Dialect::Postgres).find;
         assert_eq!(
             sql,
-            r#"SELECT "userID"::text, "email"::text, ("userID" = $1) FROM "User" WHERE ("userID" = $1 OR "email" = $2) ORDER BY 3 DESC LIMIT 2"#
+            r#"SELECT "userID"::text, "email"::text, ("userID" = $1) FROM "User" WHERE ("userID" = $1 OR "email" = $2) ORDER BY 3 DESC NULLS LAST LIMIT 2"#
         );
     }
 

@@ -66,6 +66,18 @@ impl Waiting {
     }
 }
 
+/// Somebody who reads, until [`Mailbox::next`] says that nobody waits.
+pub(super) struct Reading(Arc<Mailbox>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.inner.lock().running = false;
+            self.0.set_hears(false);
+        }
+    }
+}
+
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.mailbox.inner.lock().remove(self.serial);
@@ -107,6 +119,11 @@ impl Mailbox {
             reply,
         };
         (waiting, start)
+    }
+
+    /// What a reader holds: if it panics, the next who waits starts another.
+    pub(super) fn reading(self: Arc<Self>) -> Reading {
+        Reading(self)
     }
 
     /// From where to read next; `None` when nobody waits any more, and the reader must end.
@@ -306,6 +323,22 @@ mod tests {
         drop((first, late, older));
         assert_eq!(mailbox.next(), None, "nobody waits");
         assert!(mailbox.register(&ticket("d", 9), "x").1, "starts again");
+    }
+
+    #[test]
+    fn who_comes_after_a_reader_that_panicked_starts_another() {
+        let mailbox = mailbox();
+        let (_waiting, start) = mailbox.register(&ticket("a", 5), "u");
+        assert!(start);
+        drop(mailbox.clone().reading());
+        assert!(!mailbox.register(&ticket("b", 6), "u").1, "it reads");
+        let reading = mailbox.clone().reading();
+        let reader = std::thread::spawn(move || {
+            let _reading = reading;
+            panic!("ouch");
+        });
+        reader.join().unwrap_err();
+        assert!(mailbox.register(&ticket("c", 7), "u").1, "starts again");
     }
 
     #[test]

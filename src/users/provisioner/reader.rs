@@ -21,6 +21,7 @@ const BLOCK: Duration = Duration::from_millis(250);
 /// Runs until nobody waits. After a lost connection it goes on where it was, so that a reply
 /// that came in between is not lost.
 pub(super) async fn read(mailbox: Arc<Mailbox>, link: Arc<Link>, stream: Arc<str>) {
+    let _reading = mailbox.clone().reading();
     let mut connection = None;
     let mut failures = 0;
     while let Some(from) = mailbox.next() {
