@@ -275,6 +275,8 @@ fn verify_asks_what_is_revoked() {
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert_eq!(last(&out), "passed  revocation   it is not revoked");
     assert!(!revoked.exists(), "who asks writes nothing");
+    // As `usher serve` would make it.
+    std::fs::write(&revoked, "").unwrap();
     let (code, _, err) = run(&["revoke", "--config", config, "--subject", "alice"]);
     assert_eq!(code, 0, "{err}");
     let (code, out, _) = verify();

@@ -1381,13 +1381,6 @@ MUTANTS = [
         '    pub(super) async fn connect_apart(&self, block: Duration) -> Result<Connection, String> {\n        if MUTANT {\n            let cell = self.shared.load_full();\n            return cell.get_or_try_init(|| self.open()).await.cloned();\n        }\n',
     ),
     (
-        'n07',
-        'who inserts second has an error',
-        'src/users/directory/sql.rs',
-        '        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING",\n        table_name(table),\n        columns.join(", "),\n        values.join(", ")\n',
-        '        "INSERT INTO {} ({}) VALUES ({}){}",\n        table_name(table),\n        columns.join(", "),\n        values.join(", "),\n        if MUTANT { "" } else { " ON CONFLICT DO NOTHING" }\n',
-    ),
-    (
         'd23',
         "gRPC's manner at doors and endpoints",
         'src/sidecar.rs',
@@ -1444,6 +1437,7 @@ ELSEWHERE = {
     "the library that reads targets cuts it off": "c08",
     "there is no code that would do it, and the test fails the day that there is": "a16 a17 c23 d19 d20 e19 e20 e26 f21 g09 j11 m01 m02 m15 n05 n08 o01 o03 o12 p04 p11",
     "it is how the whole is built: a part of its own, a sum that cannot overflow, a pattern that never goes back": "g11 i07 k08 k15 l04 m06 o18 p09",
+    "the database's own constraint: without it a row would be there twice": "n07",
     "how the proxies before usher are configured (`examples/`, `tests/gateways/`)": "d15 d16 d21 d25 d29",
     "how usher is built, and what `deny.toml` and `tests/run` look at": "i08 p10",
     "usher decides not to defend it": "a21",

@@ -788,8 +788,11 @@ fn d24_question_at_a_nearly_right_path() {
         for more in nearly {
             let question = question(dialect, &GOOD);
             let target = question.split(' ').nth(1).unwrap();
-            let nearly = format!("{door}{more}");
-            no(&usher.raw(question.replacen(target, &nearly, 1)), &nearly);
+            // Also where it reads as one only once its escapes are undone.
+            for door in [door.clone(), door.replace("usher", "%75sher")] {
+                let nearly = format!("{door}{more}");
+                no(&usher.raw(question.replacen(target, &nearly, 1)), &nearly);
+            }
         }
     }
     assert_eq!(app.count(), 0);

@@ -334,12 +334,10 @@ fn m07_reading_that_blocks() {
     let usher = usher(&app, &peers, "");
     // Somebody waits for a reply that does not come: the reader blocks on a connection of its own.
     let mut waits = exness_get(&usher, "waits");
+    let connections = || -> String { peers.wait(peers.house.redis.run(&["CLIENT", "LIST"])) };
+    let reads = |line: &&str| line.contains("cmd=xread ");
     eventually("a reader", || {
-        let clients: String = peers.wait(peers.house.redis.run(&["CLIENT", "LIST"]));
-        clients
-            .lines()
-            .any(|line| line.contains("cmd=xread "))
-            .then_some(())
+        connections().lines().any(|line| reads(&line)).then_some(())
     });
     // Twenty more are sent while it blocks, at once.
     let sent = outcome(&usher, "sent");
@@ -355,6 +353,11 @@ fn m07_reading_that_blocks() {
         "{:?}",
         begun.elapsed()
     );
+    // They went over another connection, which has sent nothing else since.
+    let all = connections();
+    let sent_by = |line: &&str| line.contains("cmd=evalsha ") || line.contains("cmd=eval ");
+    assert!(all.lines().any(|line| sent_by(&line)), "{all}");
+    assert!(all.lines().any(|line| reads(&line)), "{all}");
     drop(others);
     peers.insert("waits", "waits@e");
     assert_eq!(waits.reply().unwrap().status, 200);
