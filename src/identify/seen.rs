@@ -2,6 +2,7 @@
 
 use std::mem::size_of;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::aead;
 use quick_cache::Weighter;
@@ -20,6 +21,12 @@ use crate::denial::{Denial, Reason};
 /// the more the less full the tables are; this is the most, rounded up.
 const NODE: usize = 125;
 
+/// What an entry usually takes, in bytes, rounded up.
+const USUAL: u64 = 512;
+
+/// Places that the cache makes at once; beyond that it grows.
+const MAX_PLACES: usize = 1 << 20;
+
 /// What the caches know a token by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Name([u8; 16]);
@@ -29,6 +36,8 @@ pub(super) struct Name([u8; 16]);
 pub(super) struct Seen {
     good: Arc<Good>,
     refused: moka::sync::Cache<Name, Arc<Refusal>>,
+    /// Whether there ever was one: most new tokens are good, and need not be looked for there.
+    any_refused: AtomicBool,
     clock: Clock,
 }
 
@@ -47,10 +56,11 @@ struct Good {
 
 impl Good {
     fn new(room: u64, longest: i64) -> Result<Self, &'static str> {
-        // A guess at how many fit, from which the cache makes its first tables.
-        let many = usize::try_from(room / 1024).unwrap_or(usize::MAX);
+        // About as many as fit. Tables of that size are made at once, since what they would leave behind
+        // while they grow is never used again; what of them is not used is no memory.
+        let many = usize::try_from(room / USUAL).unwrap_or(usize::MAX);
         Ok(Self {
-            verified: Cache::with_weighter(many.clamp(16, 1024), room, Weight),
+            verified: Cache::with_weighter(many.clamp(16, MAX_PLACES), room, Weight),
             aged: Cache::with_weighter(16, room, Weight),
             secret: secret().ok_or("no random bytes from the operating system")?,
             room,
@@ -83,6 +93,7 @@ impl Seen {
                 .max_capacity(tokens.refused_count)
                 .time_to_live(tokens.refused_life)
                 .build(),
+            any_refused: AtomicBool::new(false),
             clock,
         })
     }
@@ -116,7 +127,15 @@ impl Seen {
 
     /// Why the token was refused.
     pub(super) fn refused(&self, name: &Name) -> Option<Arc<Refusal>> {
-        self.refused.get(name)
+        match self.any_refused.load(Ordering::Acquire) {
+            true => self.refused.get(name),
+            false => None,
+        }
+    }
+
+    fn remember_refusal(&self, name: &Name, refusal: Refusal) {
+        self.refused.insert(*name, Arc::new(refusal));
+        self.any_refused.store(true, Ordering::Release);
     }
 
     /// Runs `verify` unless it runs for the same token already, and remembers what it finds.
@@ -135,7 +154,7 @@ impl Seen {
         if let Err(Stop::Refused(refusal)) = &verdict
             && is_lasting(refusal.denial.reason)
         {
-            self.refused.insert(*name, Arc::new(refusal.clone()));
+            self.remember_refusal(name, refusal.clone());
         }
         verdict
     }
@@ -179,7 +198,7 @@ impl Seen {
                 keys: None,
                 until: self.clock.now().saturating_add(lives.inactive),
             };
-            self.refused.insert(*name, Arc::new(refusal));
+            self.remember_refusal(name, refusal);
         }
     }
 
