@@ -2,7 +2,8 @@
 //! the same worker thread with its own pool; no route, no gate, no header rules, no limits on
 //! time, no bodies but those that are there at once, no record.
 //!
-//! `floor PORT UPSTREAM_PORT`; what authentication costs is what usher costs beyond this.
+//! `floor PORT UPSTREAM_PORT`; what authentication costs is what usher costs beyond this. With 0 for the app it
+//! answers by itself, as usher does when another proxy asks.
 #![allow(clippy::expect_used, reason = "a benchmark may end with a message")]
 #![allow(missing_docs, reason = "a program has no reader of its docs")]
 
@@ -78,6 +79,10 @@ fn worker(upstream: u16, mut connections: mpsc::UnboundedReceiver<std::net::TcpS
 async fn serve(mut client: Connection, pool: Pool, upstream: u16) -> Option<()> {
     loop {
         let head = client.request().await?;
+        if upstream == 0 {
+            client.say_yes().await?;
+            continue;
+        }
         let pooled = pool.borrow_mut().pop();
         let mut app = match pooled {
             Some(connection) => connection,
@@ -135,6 +140,14 @@ impl Connection {
         };
         let build = |out: &mut Vec<u8>| answer::write(answer.status, &answer.fields, form, out);
         self.write(build, body).await
+    }
+
+    /// A yes of the size of usher's.
+    async fn say_yes(&mut self) -> Option<()> {
+        const YES: &[u8] = b"HTTP/1.1 200 OK\r\nx-user-id: user-few-000000\r\nx-user-email: user-000000@example.com\r\n\
+            x-user-provisioned: \r\ncache-control: no-store\r\ncontent-length: 0\r\n\r\n";
+        let build = |out: &mut Vec<u8>| out.extend_from_slice(YES);
+        self.write(build, Bytes::new()).await
     }
 
     async fn write(&mut self, build: impl Fn(&mut Vec<u8>), data: Bytes) -> Option<()> {

@@ -181,7 +181,8 @@ def forward_auth(setting: Setting) -> Table:
     by_nginx = Contender("nginx, auth_request to usher", "nginx-auth-request.conf", checks_tokens=True)
     by_envoy = Contender("Envoy, ext_authz (gRPC) to usher", "envoy-ext-authz.yaml", {"GRPC": grpc}, True)
     groups = [
-        [Entry(nothing, question), Entry(asked("usher, a question of nginx"), question)],
+        [Entry(nothing, question), Entry(asked("usher, a question of nginx"), question),
+         Entry(peers.FLOOR_ASKED, question)],
         [Entry(Contender("nginx, auth_request to return 200", "nginx-auth-request.conf"), load, asked=nothing),
          Entry(by_nginx, load, asked=asked())],
         [Entry(peers.ENVOY_JWT, load), Entry(by_envoy, load, asked=asked())],
@@ -290,4 +291,4 @@ CASES = {
     "forward-auth": forward_auth,
     "transport": transport,
 }
-NEEDS = {"main": ["floor"], "latency": ["floor", "pacer"]}
+NEEDS = {"main": ["floor"], "forward-auth": ["floor"], "latency": ["floor", "pacer"]}

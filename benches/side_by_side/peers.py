@@ -30,6 +30,7 @@ HAPROXY = Contender("HAProxy, plain proxy", "haproxy.cfg")
 ENVOY = Contender("Envoy, plain proxy", "envoy.yaml")
 ENVOY_JWT = Contender("Envoy, jwt_authn, cached", "envoy-jwt.yaml", checks_tokens=True)
 FLOOR = Contender("usher's line without checks", "")
+FLOOR_ASKED = Contender("a yes without any check", "", {"UPSTREAM": 0})
 
 
 def haproxy_jwt(algorithm: str) -> Contender:
