@@ -853,8 +853,8 @@ MUTANTS = [
         'g06 k09',
         'the cache of good tokens has no end',
         'src/identify/seen.rs',
-        '            verified: Cache::with_weighter(many.clamp(16, 1024), room, Weight),',
-        '            verified: Cache::with_weighter(many.clamp(16, 1024), if MUTANT { u64::MAX >> 1 } else { room }, Weight),',
+        '            verified: Cache::with_weighter(many.clamp(16, MAX_PLACES), room, Weight),',
+        '            verified: Cache::with_weighter(many.clamp(16, MAX_PLACES), if MUTANT { u64::MAX >> 1 } else { room }, Weight),',
     ),
     (
         'g10',
